@@ -1,0 +1,1 @@
+"""What a generative model is and what it can do: families, capabilities, noise, bundles."""
