@@ -1,0 +1,1 @@
+"""Functions from tensors to numbers: one metric a file."""

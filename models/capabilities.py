@@ -1,0 +1,169 @@
+"""What a family can do. The class line of a family names its capabilities.
+
+B is the number of rows of a batch. Pictures are float32 in [0, 1], shape (B, C, H, W); point data
+are vectors, shape (B, D). A *condition* is a float tensor of shape (B, schema width), as
+`ConditionSchema.encode` makes it.
+
+Capabilities are abstract classes: a forgotten method fails at construction, and `offers` is how
+the service, the command line and the tests find out, so that no list of families stands anywhere.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from models.conditions import ConditionSchema
+from models.noise import Noise
+
+Condition: TypeAlias = Tensor
+
+
+class LatentSpace(BaseModel):
+    """A space of latents: its name, the shape of one latent, and its prior."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    shape: tuple[int, ...]
+    prior: Literal["standard_normal"]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What is known of the latents of some pictures.
+
+    mean and log_variance have shape (B, *latent shape); log_variance is None where the encoding
+    gives a point only. `residual` is the mean squared error of each picture's reconstruction,
+    shape (B,), where encoding is a search that may fail.
+    """
+
+    mean: Tensor
+    log_variance: Tensor | None = None
+    residual: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """log p(x) of each row.
+
+    Args:
+        nats: shape (B,), natural logarithm.
+        kind: the value itself, something below it, or an estimate with an error.
+        standard_error: shape (B,), nats; 0 where exact, NaN where one draw leaves it unknown.
+        measure: `mass` is the probability of the discrete picture (256 levels, or 2 for binary
+            pictures); `density` is per unit of volume of [0, 1]^D.
+    """
+
+    nats: Tensor
+    kind: Literal["exact", "lower_bound", "estimate"]
+    standard_error: Tensor
+    measure: Literal["mass", "density"]
+
+
+class Capability(ABC):
+    """Base of the capabilities below."""
+
+    def is_configured(self) -> bool:
+        """Whether this instance's configuration switches the capability on."""
+        return True
+
+
+class Sampler(Capability):
+    """Draws pictures."""
+
+    @abstractmethod
+    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
+        """One picture a row of noise, shape (B, C, H, W) in [0, 1], or vectors (B, D).
+
+        For a model with latents this is `decode(draw(noise))`: the mean of p(x | z).
+        """
+
+
+class Latent(Capability):
+    """Has a latent space with a known prior, and a decoder from it."""
+
+    @property
+    @abstractmethod
+    def latent_spaces(self) -> tuple[LatentSpace, ...]:
+        """The spaces, the first being the one that `draw` and `decode` speak of."""
+
+    @abstractmethod
+    def draw(self, noise: Noise) -> Tensor:
+        """Latents from the prior, shape (B, *latent shape)."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
+        """Latents to pictures, (B, *latent shape) -> (B, C, H, W) in [0, 1]."""
+
+
+class Encoder(Capability):
+    """Finds the latents of pictures."""
+
+    # How: in closed form, by a trained network, or by a search over latents.
+    inference: ClassVar[Literal["closed_form", "amortised", "optimisation"]]
+
+    @abstractmethod
+    def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
+        """Pictures (B, C, H, W) in [0, 1] to the posterior over their latents."""
+
+
+class Density(Capability):
+    """Knows log p(x), or a bound on it."""
+
+    # The most `effort` that makes a difference: 1 where one evaluation says all.
+    maximum_effort: ClassVar[int] = 1
+
+    @abstractmethod
+    def log_prob(
+        self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
+    ) -> Likelihood:
+        """Log-likelihood of pictures; of a conditional model, log p(x | condition).
+
+        Args:
+            x: shape (B, C, H, W) in [0, 1].
+            noise: B rows, for dequantization and importance samples.
+            effort: how many samples a bound or estimate may take, 1 to maximum_effort.
+        Raises:
+            InvalidPicture: x lies outside what the model gives probabilities to.
+        """
+
+
+class Conditional(Capability):
+    """Takes a condition."""
+
+    @property
+    @abstractmethod
+    def condition_schema(self) -> ConditionSchema:
+        """The attributes it was trained with; empty where it was trained without."""
+
+    def is_configured(self) -> bool:
+        return bool(self.condition_schema.attributes)
+
+
+class AttributeClassifier(Capability):
+    """Predicts the condition of a picture, so that an edit need not be told all of it."""
+
+    @abstractmethod
+    def classify(self, x: Tensor) -> Condition:
+        """Pictures (B, C, H, W) to condition vectors (B, width): one-hot, 0 or 1, positions."""
+
+
+CAPABILITIES: dict[str, type[Capability]] = {
+    capability.__name__: capability for capability in Capability.__subclasses__()
+}
+
+
+def offers(model: object, capability: type[Capability]) -> bool:
+    """Whether a model has a capability: by its class, and switched on by its configuration."""
+    # Asked of the capability's own class: a family inherits several, each with its own switch.
+    return isinstance(model, capability) and capability.is_configured(model)
+
+
+def capabilities_of(model: object) -> tuple[str, ...]:
+    """Names of all that a model offers."""
+    return tuple(name for name, each in CAPABILITIES.items() if offers(model, each))

@@ -1,0 +1,230 @@
+"""Deep convolutional GAN (Radford et al., 2016, arXiv:1511.06434), also conditional (Mirza &
+Osindero, 2014, arXiv:1411.1784).
+
+z (and y) --generator--> picture (and y) --discriminator--> log-odds of being real
+
+The paper's rules (section 3): strided convolutions instead of pooling, batch normalisation in both
+except at the generator's output and the discriminator's input, no fully connected hidden layers,
+ReLU and Tanh in the generator, LeakyReLU in the discriminator. Encoding is a search over z.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Annotated, Self
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from models.capabilities import (
+    Condition,
+    Conditional,
+    Encoder,
+    Latent,
+    LatentSpace,
+    Posterior,
+    Sampler,
+)
+from models.conditions import ConditionSchema
+from models.family import ConditionalConfig, Family
+from models.learning import Adversarial, Batch, Losses
+from models.noise import Noise
+
+
+class DCGANConfig(ConditionalConfig):
+    latent_width: PositiveInt = 100
+    # Channels of the stage next to the picture; each stage further in has twice as many.
+    channels: PositiveInt = 64
+    largest_channels: PositiveInt = 512
+    conditional: bool = False  # whether to use the data's labels or attributes
+    # One-sided label smoothing: the discriminator's target for real pictures (Salimans et al.,
+    # 2016, arXiv:1606.03498, section 3.4); 1 is the paper's.
+    real_target: Annotated[float, Field(gt=0.5, le=1)] = 1.0
+    inversion_steps: PositiveInt = 200
+    inversion_restarts: PositiveInt = 4
+    inversion_rate: PositiveFloat = 0.05
+
+    @model_validator(mode="after")
+    def _pictures_of_a_size_that_doubles(self) -> Self:
+        if len(self.shape) != 3 or self.shape[1] != self.shape[2]:
+            raise ValueError("needs square pictures, shape (C, S, S)")
+        if self.stages < 1:
+            raise ValueError(
+                f"{self.shape[1]} pixels are not 4 or 7 doubled (8, 14, 16, 28, 32, 64, 128, ...)"
+            )
+        if self.conditional != bool(self.condition.attributes):
+            raise ValueError(
+                "conditional = true needs data with labels or attributes, and they need it"
+            )
+        return self
+
+    @property
+    def base(self) -> int:
+        """Side of the first feature map: 7 for 14, 28, 56, ...; 4 for the powers of two."""
+        return 7 if self.shape[1] % 7 == 0 else 4
+
+    @property
+    def stages(self) -> int:
+        """How often the first feature map is doubled; 0 where it never gives the size."""
+        doublings = math.log2(self.shape[1] / self.base)
+        return int(doublings) if doublings == int(doublings) and doublings > 0 else 0
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each stage, from z towards the picture."""
+        return tuple(
+            min(self.channels * 2**stage, self.largest_channels)
+            for stage in reversed(range(self.stages))
+        )
+
+    @classmethod
+    def for_data(
+        cls, shape: tuple[int, ...], condition: ConditionSchema, **settings: object
+    ) -> Self:
+        used = condition if settings.get("conditional") else ConditionSchema()
+        return super().for_data(shape, used, **settings)
+
+    @classmethod
+    def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
+        return cls.for_data(
+            shape,
+            condition,
+            conditional=bool(condition.attributes),
+            latent_width=8,
+            channels=16,
+            inversion_steps=60,
+            inversion_restarts=2,
+            inversion_rate=0.1,
+        )
+
+
+class DCGAN(Family[DCGANConfig], Sampler, Latent, Encoder, Conditional, Adversarial):
+    inference = "optimisation"
+
+    def __init__(self, config: DCGANConfig) -> None:
+        super().__init__(config)
+        self.generator = _generator(config)
+        self.discriminator = _discriminator(config)
+        self.apply(_initialise)
+
+    @property
+    def condition_schema(self) -> ConditionSchema:
+        return self.config.condition
+
+    @property
+    def latent_spaces(self) -> tuple[LatentSpace, ...]:
+        width = self.config.latent_width
+        return (LatentSpace(name="z", shape=(width,), prior="standard_normal"),)
+
+    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
+        return self.decode(self.draw(noise), condition)
+
+    def draw(self, noise: Noise) -> Tensor:
+        return noise.normal((self.config.latent_width,))
+
+    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
+        y = self.check_condition(condition)
+        inputs = z if y is None else torch.cat([z, y], dim=1)
+        picture: Tensor = self.generator(inputs[:, :, None, None])
+        return (picture + 1) / 2  # from Tanh's [-1, 1]
+
+    def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
+        """The z whose picture is nearest to x, by gradient descent from several starts (Lipton &
+        Tripathi, 2017, arXiv:1702.04782). A generator need not contain x: the residual tells."""
+        self.check_rows(x)
+        # The starts are always the same, so that encoding is a function of x alone.
+        starts = Noise.of_rows(seed=0, count=self.config.inversion_restarts).stream("inversion")
+        found = [
+            self._descend(x, condition, z.expand(len(x), -1)) for z in self.draw(starts).to(x)
+        ]
+        latents = torch.stack([z for z, _ in found])  # (restarts, B, D)
+        errors = torch.stack([error for _, error in found])  # (restarts, B)
+        residual, best = errors.min(dim=0)
+        return Posterior(latents[best, torch.arange(len(x))], residual=residual)
+
+    def players(self) -> tuple[nn.Module, nn.Module]:
+        return self.generator, self.discriminator
+
+    def discriminator_losses(self, batch: Batch, noise: Noise) -> Losses:
+        with torch.no_grad():
+            fakes = self.sample(noise, batch.condition)
+        real, fake = self._log_odds(batch.x, batch), self._log_odds(fakes, batch)
+        wanted = torch.full_like(real, self.config.real_target)
+        on_real = F.binary_cross_entropy_with_logits(real, wanted)
+        on_fake = F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+        return {
+            "loss": on_real + on_fake,
+            "real_probability": real.detach().sigmoid().mean(),
+            "fake_probability": fake.detach().sigmoid().mean(),
+        }
+
+    def generator_losses(self, batch: Batch, noise: Noise) -> Losses:
+        fakes = self.sample(noise, batch.condition)
+        log_odds = self._log_odds(fakes, batch)
+        # The non-saturating loss, -log D(G(z)) (Goodfellow et al., 2014, section 3).
+        loss = F.binary_cross_entropy_with_logits(log_odds, torch.ones_like(log_odds))
+        return {"loss": loss, "saturation": ((fakes < 0.01) | (fakes > 0.99)).float().mean()}
+
+    def _log_odds(self, x: Tensor, batch: Batch) -> Tensor:
+        inputs = 2 * x - 1
+        if batch.condition is not None:
+            maps = batch.condition[:, :, None, None].expand(-1, -1, *x.shape[2:])
+            inputs = torch.cat([inputs, maps], dim=1)
+        log_odds: Tensor = self.discriminator(inputs)
+        return log_odds.flatten()
+
+    def _descend(
+        self, x: Tensor, condition: Condition | None, start: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The latents found from `start`, (B, D), and their mean squared errors, (B,)."""
+
+        def errors(z: Tensor) -> Tensor:
+            return (self.decode(z, condition) - x).square().flatten(1).mean(dim=1)
+
+        with torch.enable_grad():
+            z = start.clone().requires_grad_()
+            optimizer = torch.optim.Adam([z], lr=self.config.inversion_rate)
+            for _ in range(self.config.inversion_steps):
+                # A sum, so that no row's step depends on the others.
+                (z.grad,) = torch.autograd.grad(errors(z).sum(), [z])
+                optimizer.step()
+        z = z.detach()
+        return z, errors(z)
+
+
+def _generator(config: DCGANConfig) -> nn.Sequential:
+    inputs = config.latent_width + config.condition.width
+    layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, config.widths[0], config.base)]
+    for before, after in pairwise([*config.widths, config.shape[0]]):
+        layers += [
+            nn.BatchNorm2d(before),
+            nn.ReLU(),
+            nn.ConvTranspose2d(before, after, 4, 2, 1),
+        ]
+    return nn.Sequential(*layers, nn.Tanh())
+
+
+def _discriminator(config: DCGANConfig) -> nn.Sequential:
+    widths = config.widths[::-1]
+    inputs = config.shape[0] + config.condition.width
+    layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+    for before, after in pairwise(widths):
+        layers += [
+            nn.Conv2d(before, after, 4, 2, 1),
+            nn.BatchNorm2d(after),
+            nn.LeakyReLU(0.2),
+        ]
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, config.base))
+
+
+def _initialise(layer: nn.Module) -> None:
+    """N(0, 0.02) weights (section 4), and N(1, 0.02) scales as in the authors' code."""
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    elif isinstance(layer, nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, 1.0, 0.02)

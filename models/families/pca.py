@@ -1,0 +1,183 @@
+"""Probabilistic principal component analysis (Tipping & Bishop, 1999).
+
+x = W z + mean + noise,  z ~ N(0, I_q),  noise ~ N(0, sigma^2 I)
+
+Fitted in closed form, exact likelihood. Up to `largest_covariance` dimensions the covariance is
+summed over batches; beyond, the components are followed by incremental singular value
+decomposition (Ross et al., 2008), which holds no D x D matrix.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Self
+
+import torch
+from pydantic import PositiveInt, model_validator
+from torch import Tensor
+
+from models.capabilities import (
+    Condition,
+    Density,
+    Encoder,
+    Latent,
+    LatentSpace,
+    Likelihood,
+    Posterior,
+    Sampler,
+)
+from models.conditions import ConditionSchema
+from models.errors import InvalidInput
+from models.family import Family, FamilyConfig
+from models.learning import ClosedForm, Passes
+from models.noise import Noise
+
+
+class PCAConfig(FamilyConfig):
+    components: PositiveInt = 30
+    largest_covariance: PositiveInt = 4096
+
+    @model_validator(mode="after")
+    def _fewer_components_than_dimensions(self) -> Self:
+        if self.components >= math.prod(self.shape):
+            raise ValueError(
+                f"needs fewer components than the {math.prod(self.shape)} dimensions of the data"
+            )
+        return self
+
+    @classmethod
+    def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
+        return cls.for_data(shape, condition, components=min(10, math.prod(shape) - 1))
+
+
+class PCA(Family[PCAConfig], Sampler, Latent, Encoder, Density, ClosedForm):
+    inference = "closed_form"
+    maximum_effort: ClassVar[int] = 1
+
+    mean: Tensor
+    axes: Tensor
+    variances: Tensor
+    noise_variance: Tensor
+
+    def __init__(self, config: PCAConfig) -> None:
+        super().__init__(config)
+        # float64: 784 log-variances summed in float32 would not give the sixth digit.
+        float64 = {"dtype": torch.float64}
+        self.register_buffer("mean", torch.zeros(self.dimensions, **float64))
+        self.register_buffer("axes", torch.zeros(config.components, self.dimensions, **float64))
+        self.register_buffer("variances", torch.ones(config.components, **float64))
+        self.register_buffer("noise_variance", torch.ones((), **float64))
+
+    @property
+    def latent_spaces(self) -> tuple[LatentSpace, ...]:
+        shape = (self.config.components,)
+        return (LatentSpace(name="z", shape=shape, prior="standard_normal"),)
+
+    @property
+    def loadings(self) -> Tensor:
+        """W, shape (q, D): the axes times sqrt(variance - sigma^2) (equation 7)."""
+        lengths = (self.variances - self.noise_variance).clamp(min=0).sqrt()
+        return lengths[:, None] * self.axes
+
+    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
+        return self.decode(self.draw(noise), condition)
+
+    def draw(self, noise: Noise) -> Tensor:
+        return noise.normal((self.config.components,))
+
+    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
+        self.check_condition(condition)
+        x = (z.double() @ self.loadings + self.mean).reshape(-1, *self.config.shape)
+        return (x.clamp(0, 1) if x.dim() == 4 else x).float()
+
+    def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
+        """The posterior N(M^-1 W (x - mean), sigma^2 M^-1) with M = W W' + sigma^2 I = diag(variances)
+        (equation 12): diagonal here, since the axes are orthogonal."""
+        self.check_condition(condition)
+        centred = self._centred(x)
+        mean = centred @ self.loadings.T / self.variances
+        log_variance = (self.noise_variance / self.variances).log().expand_as(mean)
+        return Posterior(mean.float(), log_variance.float())
+
+    def project(self, x: Tensor) -> Tensor:
+        """The closest point of the principal subspace: the least-squares reconstruction.
+
+        `decode(encode(x).mean)` lies nearer to the mean, as a posterior mean must.
+        """
+        centred = self._centred(x)
+        near = centred @ self.axes.T @ self.axes + self.mean
+        return near.reshape(x.shape).float()
+
+    def log_prob(
+        self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
+    ) -> Likelihood:
+        """log N(x; mean, W'W + sigma^2 I), from the q axes and what they leave over."""
+        self.check_condition(condition)
+        centred = self._centred(x)
+        codes = centred @ self.axes.T
+        inside = (codes**2 / self.variances).sum(dim=1)
+        outside = (centred - codes @ self.axes).square().sum(dim=1) / self.noise_variance
+        free = self.dimensions - self.config.components
+        log_determinant = self.variances.log().sum() + free * self.noise_variance.log()
+        nats = -0.5 * (
+            inside + outside + log_determinant + self.dimensions * math.log(2 * math.pi)
+        )
+        return Likelihood(nats, "exact", torch.zeros_like(nats), "density")
+
+    def fit(self, passes: Passes) -> None:
+        rows = sum(len(batch) for batch in passes())
+        if rows <= self.config.components:
+            raise InvalidInput(
+                f"{self.config.components} components need more than {rows} training rows",
+                "components",
+            )
+        by = self._fit_by_covariance if self._is_small() else self._fit_by_increments
+        variances, axes, total = by(passes, rows)
+        q = self.config.components
+        # The maximum-likelihood sigma^2 is the mean of the variances left over (equation 8).
+        left_over = (total - variances.sum()) / (self.dimensions - q)
+        self.variances.copy_(variances.clamp(min=1e-12))
+        self.noise_variance.copy_(left_over.clamp(min=1e-12))
+        # The sign of an axis is free; its largest entry is made positive, so that it is fixed.
+        largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
+        self.axes.copy_(axes * largest.sign())
+
+    def _fit_by_covariance(self, passes: Passes, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        total = torch.zeros_like(self.mean)
+        for batch in passes():
+            total += batch.x.flatten(1).double().sum(dim=0)
+        self.mean.copy_(total / rows)
+        covariance = self.mean.new_zeros(self.dimensions, self.dimensions)
+        for batch in passes():
+            centred = self._centred(batch.x)
+            covariance += centred.T @ centred
+        values, vectors = torch.linalg.eigh(covariance / (rows - 1))
+        q = self.config.components
+        return values.flip(0)[:q], vectors.T.flip(0)[:q], values.sum()
+
+    def _fit_by_increments(self, passes: Passes, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Each batch is stacked under the scaled axes so far and decomposed again; one more row
+        stands for the shift of the mean."""
+        q = self.config.components
+        seen, squares = 0, torch.zeros_like(self.mean)
+        self.mean.zero_()
+        axes = self.mean.new_zeros(0, self.dimensions)
+        singular = self.mean.new_zeros(0)
+        for batch in passes():
+            x = batch.x.flatten(1).double()
+            count, mean = len(x), x.mean(dim=0)
+            shift = math.sqrt(seen * count / (seen + count)) * (self.mean - mean)
+            squares += (x - mean).square().sum(dim=0) + shift.square()
+            stacked = torch.cat([singular[:, None] * axes, x - mean, shift[None]])
+            _, singular, axes = torch.linalg.svd(stacked, full_matrices=False)
+            singular, axes = singular[:q], axes[:q]
+            self.mean += (mean - self.mean) * count / (seen + count)
+            seen += count
+        return singular**2 / (rows - 1), axes, squares.sum() / (rows - 1)
+
+    def _is_small(self) -> bool:
+        return self.dimensions <= self.config.largest_covariance
+
+    def _centred(self, x: Tensor) -> Tensor:
+        self.check_rows(x)
+        return x.flatten(1).double() - self.mean

@@ -1,0 +1,110 @@
+"""Lower bounds on log p(x) of models with a Gaussian posterior q(z | x) and prior N(0, I)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from models.capabilities import Likelihood, Posterior
+from models.networks.outputs import Output
+from models.noise import Noise
+
+IMPORTANCE_SAMPLES_AT_ONCE = 50  # keeps the decoder's activations small at any effort
+
+
+def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, variance) || N(0, I)) in closed form (Kingma & Welling, appendix B).
+
+    Args:
+        mean, log_variance: shape (B, D).
+    Returns:
+        Nats per row, shape (B,).
+    """
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1)
+
+
+def reparameterize(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """z = mean + standard deviation * noise (Kingma & Welling, section 2.4)."""
+    return mean + (0.5 * log_variance).exp() * noise
+
+
+def log_normal(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Log-density of a diagonal normal, summed over the last axis, nats."""
+    squares = (z - mean) ** 2 * (-log_variance).exp()
+    return -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(dim=-1)
+
+
+class ImportanceBound:
+    """log(1/k sum_i w_i), its weights arriving in parts (Burda et al., 2016, arXiv:1509.00519,
+    equation 8), and the standard error that follows from the weights' spread (delta method)."""
+
+    def __init__(self) -> None:
+        self._log_sums: list[Tensor] = []
+        self._log_squares: list[Tensor] = []
+        self._count = 0
+
+    def add(self, log_weights: Tensor) -> None:
+        """Take in log w, shape (B, K)."""
+        self._log_sums.append(torch.logsumexp(log_weights, dim=1))
+        self._log_squares.append(torch.logsumexp(2 * log_weights, dim=1))
+        self._count += log_weights.shape[1]
+
+    def nats(self) -> Tensor:
+        """The bound, shape (B,)."""
+        return self._log_sum() - math.log(self._count)
+
+    def standard_error(self) -> Tensor:
+        """Of the bound as an estimate of its own expectation, shape (B,); NaN for one weight."""
+        if self._count == 1:
+            return torch.full_like(self._log_sums[0], math.nan)
+        squares = torch.logsumexp(torch.stack(self._log_squares), dim=0)
+        relative = torch.exp(squares - 2 * self._log_sum()) - 1 / self._count
+        return (relative * self._count / (self._count - 1)).clamp(min=0).sqrt()
+
+    def _log_sum(self) -> Tensor:
+        return torch.logsumexp(torch.stack(self._log_sums), dim=0)
+
+
+def variational_bound(
+    x: Tensor,
+    posterior: Posterior,
+    decode: Callable[[Tensor, int], Tensor],
+    output: Output,
+    noise: Noise,
+    effort: int,
+) -> Likelihood:
+    """ELBO (effort 1, with the KL in closed form) or the importance bound of `effort` samples.
+
+    Args:
+        x: shape (B, *data shape).
+        decode: latents (B k, D) and k to the output's parameters, k rows for each row of x.
+        noise: B rows; each row's k-th sample is the same whatever the effort.
+    """
+    mean, log_variance = posterior.mean, posterior.log_variance
+    if log_variance is None:
+        raise ValueError("a bound needs a posterior with a variance")
+    latents, dither = noise.stream("posterior"), noise.stream("dequantization")
+    if effort == 1:
+        z = reparameterize(mean, log_variance, latents.normal(mean.shape[1:]))
+        reconstruction = output.log_prob(decode(z, 1), output.dequantize(x, dither))
+        nats = reconstruction - kl_to_prior(mean, log_variance)
+        unknown = torch.full_like(nats, math.nan)
+        return Likelihood(nats, "lower_bound", unknown, output.measure)
+
+    bound = ImportanceBound()
+    rows, width = mean.shape
+    for start in range(0, effort, IMPORTANCE_SAMPLES_AT_ONCE):
+        k = min(IMPORTANCE_SAMPLES_AT_ONCE, effort - start)
+        epsilon = latents.normal((k, width))  # (B, k, D)
+        z = reparameterize(mean[:, None], log_variance[:, None], epsilon)
+        dequantized = torch.stack([output.dequantize(x, dither) for _ in range(k)], dim=1)
+        log_p_x = output.log_prob(
+            decode(z.reshape(rows * k, width), k), dequantized.flatten(0, 1)
+        ).reshape(rows, k)
+        log_p_z = log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
+        log_q = log_normal(z, mean[:, None], log_variance[:, None])
+        bound.add(log_p_x + log_p_z - log_q)
+    return Likelihood(bound.nats(), "lower_bound", bound.standard_error(), output.measure)

@@ -1,0 +1,84 @@
+"""Noise is a value: one random stream per row, keyed by (seed, row).
+
+A stream is a counter-based generator (Philox 4x64-10; Salmon et al., 2011, "Parallel random
+numbers: as easy as 1, 2, 3"). A row's numbers depend on its key and on how many were drawn
+before, and on nothing else: not on the batch it rides in, the device or the thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.errors import InvalidInput
+
+Key: TypeAlias = tuple[int, int]
+
+LARGEST_KEY = 2**53 - 1  # the largest integer that every JSON reader keeps exact
+
+
+class Noise:
+    """Independent streams, one a row; drawing advances them.
+
+    Two uses of the same rows (a latent here, dequantization there) take different streams by
+    name, so that adding one never changes the other.
+    """
+
+    def __init__(
+        self, keys: Sequence[Key], stream: str = "", device: torch.device | str = "cpu"
+    ) -> None:
+        """
+        Args:
+            keys: (seed, row) of each row, both from 0 to 2**53 - 1.
+            stream: which of a row's independent streams.
+            device: where the drawn tensors go; the numbers are the same on every device.
+        Raises:
+            InvalidInput: a seed or row is negative or too large.
+        """
+        for seed, row in keys:
+            if not 0 <= seed <= LARGEST_KEY or not 0 <= row <= LARGEST_KEY:
+                raise InvalidInput(f"seeds and rows go from 0 to {LARGEST_KEY}", "seed")
+        self.keys = tuple(keys)
+        self.stream_name = stream
+        self.device = torch.device(device)
+        word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
+        # The counter counts upward from its first word, so that its last word,
+        # never reached by counting, separates the streams.
+        counter = np.array([0, 0, 0, word], np.uint64)
+        self._generators = [
+            np.random.Generator(np.random.Philox(key=np.array(key, np.uint64), counter=counter))
+            for key in keys
+        ]
+
+    @classmethod
+    def of_rows(
+        cls, seed: int, first_row: int = 0, count: int = 1, device: torch.device | str = "cpu"
+    ) -> Noise:
+        """Rows first_row to first_row + count - 1 of one seed."""
+        return cls([(seed, first_row + k) for k in range(count)], device=device)
+
+    def stream(self, name: str) -> Noise:
+        """The same rows from the start of another, independent stream."""
+        return Noise(self.keys, name, self.device)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def normal(self, shape: Sequence[int] = ()) -> Tensor:
+        """Standard normal numbers, float32, shape (B, *shape)."""
+        return self._draw(shape, lambda generator: generator.standard_normal)
+
+    def uniform(self, shape: Sequence[int] = ()) -> Tensor:
+        """Uniform numbers in [0, 1), float32, shape (B, *shape)."""
+        return self._draw(shape, lambda generator: generator.random)
+
+    def _draw(self, shape: Sequence[int], method) -> Tensor:  # type: ignore[no-untyped-def]
+        drawn = np.empty((len(self.keys), *shape), np.float32)
+        for row, generator in zip(drawn, self._generators, strict=True):
+            row[...] = method(generator)(size=tuple(shape), dtype=np.float32)
+        return torch.from_numpy(drawn).to(self.device)

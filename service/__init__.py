@@ -1,0 +1,1 @@
+"""Online: settings, catalog, engine, routes. It reads bundles and never imports training."""

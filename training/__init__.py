@@ -1,0 +1,1 @@
+"""Offline: data sets, learning algorithms, the loop, recipes, the command line."""

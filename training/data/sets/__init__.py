@@ -1,0 +1,1 @@
+"""One file a data set; the file name is its name, with dashes for underscores."""
