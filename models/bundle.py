@@ -30,7 +30,7 @@ from models.errors import BundleCorrupt, BundleError, BundleNotFound, LatentdErr
 from models.family import Family, FamilyConfig
 from models.files import new_directory, write_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 REFERENCE = "reference.safetensors"
@@ -146,7 +146,9 @@ def save_bundle(
     path = Path(path)
     if path.exists() and not (path / CONFIG).is_file():
         raise BundleError(f"{path} exists and is no bundle; it is left as it is")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     contents = {
         WEIGHTS: safetensors.torch.save(state),
         REFERENCE: safetensors.torch.save(reference.tensors()),

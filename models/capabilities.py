@@ -65,7 +65,7 @@ class Likelihood:
     measure: Literal["mass", "density"]
 
 
-class Capability(ABC):
+class Capability(ABC):  # noqa: B024 - abstract by what its subclasses declare
     """Base of the capabilities below."""
 
     def is_configured(self) -> bool:

@@ -55,7 +55,7 @@ class BundleNotFound(BundleError):
 
 
 class BundleCorrupt(BundleError):
-    """A file of a bundle is missing, altered or not what the configuration says; `file` names it."""
+    """A bundle's `file` is missing, altered or not what the configuration says."""
 
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"{file}: {reason}")

@@ -87,8 +87,8 @@ class Family(nn.Module, Generic[Config]):
             InvalidCondition: there is none and the model needs one, or the reverse, or its
                 width is wrong.
         """
-        conditional = isinstance(self.config, ConditionalConfig)
-        schema = self.config.condition if conditional else ConditionSchema()
+        config: FamilyConfig = self.config
+        schema = config.condition if isinstance(config, ConditionalConfig) else ConditionSchema()
         if not schema.attributes:
             if condition is not None:
                 raise InvalidCondition("this model takes no condition", "condition")
@@ -98,8 +98,8 @@ class Family(nn.Module, Generic[Config]):
                 f"this model needs a condition: {', '.join(schema.names)}", "condition"
             )
         if condition.shape[1:] != (schema.width,):
+            came = tuple(condition.shape[1:])
             raise InvalidCondition(
-                f"expected condition rows of width {schema.width}, got {tuple(condition.shape[1:])}",
-                "condition",
+                f"expected condition rows of width {schema.width}, got {came}", "condition"
             )
         return condition

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -64,7 +65,7 @@ def path(points: Tensor, steps: int, method: str) -> Tensor:
     """
     between = slerp if method == "slerp" else lerp
     t = torch.linspace(0, 1, steps, dtype=points.dtype)
-    legs = [between(a, b, t)[:-1] for a, b in zip(points[:-1], points[1:], strict=True)]
+    legs = [between(a, b, t)[:-1] for a, b in pairwise(points)]
     return torch.cat([*legs, points[-1:]])
 
 
@@ -76,8 +77,8 @@ def truncate(z: Tensor, bound: float) -> Tensor:
     (Brock et al., 2019, arXiv:1809.11096, section 3.1), but each number comes from one number,
     so that the same noise gives nearby pictures at every bound.
     """
-    normal = torch.distributions.Normal(0.0, 1.0)
     limit = torch.tensor(bound, dtype=torch.float64)
-    low, high = normal.cdf(-limit), normal.cdf(limit)
-    quantile = low + normal.cdf(z.double()) * (high - low)
-    return normal.icdf(quantile).clamp(-bound, bound).to(z.dtype)
+    low, high = torch.special.ndtr(-limit), torch.special.ndtr(limit)
+    quantile = low + torch.special.ndtr(z.double()) * (high - low)
+    cut: Tensor = torch.special.ndtri(quantile).clamp(-bound, bound)
+    return cut.to(z.dtype)

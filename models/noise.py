@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -71,14 +71,14 @@ class Noise:
 
     def normal(self, shape: Sequence[int] = ()) -> Tensor:
         """Standard normal numbers, float32, shape (B, *shape)."""
-        return self._draw(shape, lambda generator: generator.standard_normal)
+        return self._draw(shape, "standard_normal")
 
     def uniform(self, shape: Sequence[int] = ()) -> Tensor:
         """Uniform numbers in [0, 1), float32, shape (B, *shape)."""
-        return self._draw(shape, lambda generator: generator.random)
+        return self._draw(shape, "random")
 
-    def _draw(self, shape: Sequence[int], method) -> Tensor:  # type: ignore[no-untyped-def]
+    def _draw(self, shape: Sequence[int], law: Literal["standard_normal", "random"]) -> Tensor:
         drawn = np.empty((len(self.keys), *shape), np.float32)
         for row, generator in zip(drawn, self._generators, strict=True):
-            row[...] = method(generator)(size=tuple(shape), dtype=np.float32)
+            row[...] = getattr(generator, law)(size=tuple(shape), dtype=np.float32)
         return torch.from_numpy(drawn).to(self.device)

@@ -29,7 +29,7 @@ from models.capabilities import (
     Posterior,
     Sampler,
 )
-from models.conditions import Boolean, Categorical, ConditionSchema
+from models.conditions import Attribute, Boolean, Categorical, ConditionSchema
 from models.family import ConditionalConfig, Family
 from models.learning import Batch, Gradient, Losses, Passes
 from models.networks.coders import Coder, CoderConfig, Decoder
@@ -53,9 +53,7 @@ class CVAEConfig(CoderConfig, ConditionalConfig):
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
         likelihood = "gaussian" if len(shape) == 1 else "discretized_logistic"
-        return cls.for_data(
-            shape, condition, hidden=(64,), latent_width=4, likelihood=likelihood
-        )
+        return cls.for_data(shape, condition, hidden=(64,), latent_width=4, likelihood=likelihood)
 
 
 class CVAE(
@@ -159,7 +157,7 @@ class CVAE(
         scores = self.classifier(batch.x)
         if batch.condition is None:
             raise ValueError("losses refuses a batch without conditions before this")
-        total = scores.new_zeros(())
+        total: Tensor = scores.new_zeros(())
         for attribute, where in self._slices():
             score, y = scores[:, where], batch.condition[:, where]
             if isinstance(attribute, Categorical):
@@ -168,6 +166,6 @@ class CVAE(
                 total = total + F.binary_cross_entropy_with_logits(score, y)
         return total
 
-    def _slices(self) -> list[tuple[object, slice]]:
+    def _slices(self) -> list[tuple[Attribute, slice]]:
         schema = self.condition_schema
         return [(each, schema.slices[each.name]) for each in schema.attributes]

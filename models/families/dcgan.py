@@ -137,9 +137,7 @@ class DCGAN(Family[DCGANConfig], Sampler, Latent, Encoder, Conditional, Adversar
         self.check_rows(x)
         # The starts are always the same, so that encoding is a function of x alone.
         starts = Noise.of_rows(seed=0, count=self.config.inversion_restarts).stream("inversion")
-        found = [
-            self._descend(x, condition, z.expand(len(x), -1)) for z in self.draw(starts).to(x)
-        ]
+        found = [self._descend(x, condition, z.expand(len(x), -1)) for z in self.draw(starts).to(x)]
         latents = torch.stack([z for z, _ in found])  # (restarts, B, D)
         errors = torch.stack([error for _, error in found])  # (restarts, B)
         residual, best = errors.min(dim=0)

@@ -62,11 +62,11 @@ class PCA(Family[PCAConfig], Sampler, Latent, Encoder, Density, ClosedForm):
     def __init__(self, config: PCAConfig) -> None:
         super().__init__(config)
         # float64: 784 log-variances summed in float32 would not give the sixth digit.
-        float64 = {"dtype": torch.float64}
-        self.register_buffer("mean", torch.zeros(self.dimensions, **float64))
-        self.register_buffer("axes", torch.zeros(config.components, self.dimensions, **float64))
-        self.register_buffer("variances", torch.ones(config.components, **float64))
-        self.register_buffer("noise_variance", torch.ones((), **float64))
+        q, d = config.components, self.dimensions
+        self.register_buffer("mean", torch.zeros(d, dtype=torch.float64))
+        self.register_buffer("axes", torch.zeros(q, d, dtype=torch.float64))
+        self.register_buffer("variances", torch.ones(q, dtype=torch.float64))
+        self.register_buffer("noise_variance", torch.ones((), dtype=torch.float64))
 
     @property
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
@@ -91,8 +91,8 @@ class PCA(Family[PCAConfig], Sampler, Latent, Encoder, Density, ClosedForm):
         return (x.clamp(0, 1) if x.dim() == 4 else x).float()
 
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
-        """The posterior N(M^-1 W (x - mean), sigma^2 M^-1) with M = W W' + sigma^2 I = diag(variances)
-        (equation 12): diagonal here, since the axes are orthogonal."""
+        """N(M^-1 W (x - mean), sigma^2 M^-1) with M = W W' + sigma^2 I (equation 12): M is the
+        diagonal of the variances, since the axes are orthogonal."""
         self.check_condition(condition)
         centred = self._centred(x)
         mean = centred @ self.loadings.T / self.variances
@@ -119,9 +119,7 @@ class PCA(Family[PCAConfig], Sampler, Latent, Encoder, Density, ClosedForm):
         outside = (centred - codes @ self.axes).square().sum(dim=1) / self.noise_variance
         free = self.dimensions - self.config.components
         log_determinant = self.variances.log().sum() + free * self.noise_variance.log()
-        nats = -0.5 * (
-            inside + outside + log_determinant + self.dimensions * math.log(2 * math.pi)
-        )
+        nats = -0.5 * (inside + outside + log_determinant + self.dimensions * math.log(2 * math.pi))
         return Likelihood(nats, "exact", torch.zeros_like(nats), "density")
 
     def fit(self, passes: Passes) -> None:

@@ -48,9 +48,7 @@ class VAEConfig(CoderConfig):
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
         likelihood = "gaussian" if len(shape) == 1 else "discretized_logistic"
-        return cls.for_data(
-            shape, condition, hidden=(64,), latent_width=4, likelihood=likelihood
-        )
+        return cls.for_data(shape, condition, hidden=(64,), latent_width=4, likelihood=likelihood)
 
 
 class VAE(Family[VAEConfig], Sampler, Latent, Encoder, Density, Gradient):

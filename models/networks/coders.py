@@ -76,9 +76,7 @@ class Coder(nn.Module):
 class Decoder(nn.Module):
     """z and y to the parameters of p(x | z, y), `numbers_per_value` for each value of x."""
 
-    def __init__(
-        self, config: CoderConfig, condition_width: int, numbers_per_value: int
-    ) -> None:
+    def __init__(self, config: CoderConfig, condition_width: int, numbers_per_value: int) -> None:
         super().__init__()
         first, *rest = config.shape
         out_shape = (numbers_per_value * first, *rest)
