@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import safetensors
+import safetensors.numpy
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from torch import Tensor
 
 from models import registry
 from models.capabilities import Conditional, Latent, LatentSpace, capabilities_of
@@ -90,10 +90,10 @@ class Reference:
     held_out_attributes: np.ndarray[Any, Any] | None = None
     training_attributes: np.ndarray[Any, Any] | None = None
 
-    def tensors(self) -> dict[str, Tensor]:
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         named = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {
-            name: torch.from_numpy(np.ascontiguousarray(values))
+            name: np.ascontiguousarray(values)
             for name, values in named.items()
             if values is not None
         }
@@ -117,10 +117,9 @@ class Bundle:
         """
         content = _read_checked(self.path, REFERENCE, self.description.files[REFERENCE])
         try:
-            tensors = safetensors.torch.load(content)
-            return Reference(**{name: tensor.numpy() for name, tensor in tensors.items()})
+            return Reference(**safetensors.numpy.load(content))
         except (safetensors.SafetensorError, TypeError) as error:
-            raise BundleCorrupt(REFERENCE, "not the tensors of a reference") from error
+            raise BundleCorrupt(REFERENCE, "not the arrays of a reference") from error
 
 
 def save_bundle(
@@ -147,11 +146,13 @@ def save_bundle(
     if path.exists() and not (path / CONFIG).is_file():
         raise BundleError(f"{path} exists and is no bundle; it is left as it is")
     state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+        # A copy of each: tied weights, which share memory, are written under every name they have.
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
     }
     contents = {
         WEIGHTS: safetensors.torch.save(state),
-        REFERENCE: safetensors.torch.save(reference.tensors()),
+        REFERENCE: safetensors.numpy.save(reference.arrays()),
         CARD: card.encode(),
         GRID: grid_png,
     }

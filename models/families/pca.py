@@ -2,9 +2,9 @@
 
 x = W z + mean + noise,  z ~ N(0, I_q),  noise ~ N(0, sigma^2 I)
 
-Fitted in closed form, exact likelihood. Up to `largest_covariance` dimensions the covariance is
-summed over batches; beyond, the components are followed by incremental singular value
-decomposition (Ross et al., 2008), which holds no D x D matrix.
+Fitted batch by batch, exact likelihood. Up to `largest_covariance` dimensions the covariance is
+summed and diagonalized; beyond, where no D x D matrix fits, its leading axes are found by subspace
+iteration.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from models.errors import InvalidInput
 from models.family import Family, FamilyConfig
 from models.learning import ClosedForm, Passes
 from models.noise import Noise
+
+SUBSPACE_STEPS = 12  # passes over the data; the error falls by the ratio of variances at each
 
 
 class PCAConfig(FamilyConfig):
@@ -129,52 +131,55 @@ class PCA(Family[PCAConfig], Sampler, Latent, Encoder, Density, ClosedForm):
                 f"{self.config.components} components need more than {rows} training rows",
                 "components",
             )
-        by = self._fit_by_covariance if self._is_small() else self._fit_by_increments
-        variances, axes, total = by(passes, rows)
+        total = self._fit_mean(passes, rows)
+        is_small = self.dimensions <= self.config.largest_covariance
+        find_axes = self._diagonalize if is_small else self._iterate_subspace
+        variances, axes = find_axes(passes, rows)
         q = self.config.components
         # The maximum-likelihood sigma^2 is the mean of the variances left over (equation 8).
-        left_over = (total - variances.sum()) / (self.dimensions - q)
-        self.variances.copy_(variances.clamp(min=1e-12))
+        left_over = (total - variances[:q].sum()) / (self.dimensions - q)
+        self.variances.copy_(variances[:q].clamp(min=1e-12))
         self.noise_variance.copy_(left_over.clamp(min=1e-12))
         # The sign of an axis is free; its largest entry is made positive, so that it is fixed.
-        largest = axes.gather(1, axes.abs().argmax(dim=1, keepdim=True))
-        self.axes.copy_(axes * largest.sign())
+        largest = axes[:q].gather(1, axes[:q].abs().argmax(dim=1, keepdim=True))
+        self.axes.copy_(axes[:q] * largest.sign())
 
-    def _fit_by_covariance(self, passes: Passes, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        total = torch.zeros_like(self.mean)
+    def _fit_mean(self, passes: Passes, rows: int) -> Tensor:
+        """Sets the mean; returns the total variance (ddof 1, as scikit-learn counts)."""
+        mean = torch.zeros_like(self.mean)
         for batch in passes():
-            total += batch.x.flatten(1).double().sum(dim=0)
-        self.mean.copy_(total / rows)
+            mean += batch.x.flatten(1).double().sum(dim=0) / rows
+        self.mean.copy_(mean)
+        squares = [self._centred(batch.x).square().sum() for batch in passes()]
+        return torch.stack(squares).sum() / (rows - 1)
+
+    def _diagonalize(self, passes: Passes, rows: int) -> tuple[Tensor, Tensor]:
+        """All variances and axes, largest first, from the covariance summed over batches."""
         covariance = self.mean.new_zeros(self.dimensions, self.dimensions)
         for batch in passes():
             centred = self._centred(batch.x)
             covariance += centred.T @ centred
         values, vectors = torch.linalg.eigh(covariance / (rows - 1))
-        q = self.config.components
-        return values.flip(0)[:q], vectors.T.flip(0)[:q], values.sum()
+        return values.flip(0), vectors.T.flip(0)
 
-    def _fit_by_increments(self, passes: Passes, rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Each batch is stacked under the scaled axes so far and decomposed again; one more row
-        stands for the shift of the mean."""
-        q = self.config.components
-        seen, squares = 0, torch.zeros_like(self.mean)
-        self.mean.zero_()
-        axes = self.mean.new_zeros(0, self.dimensions)
-        singular = self.mean.new_zeros(0)
+    def _iterate_subspace(self, passes: Passes, rows: int) -> tuple[Tensor, Tensor]:
+        """The leading variances and axes by subspace iteration (Halko et al., 2011,
+        arXiv:0909.4061, algorithm 4.4): one pass over the data a step, no D x D matrix."""
+        width = min(2 * self.config.components + 10, self.dimensions)
+        start = Noise.of_rows(seed=0, count=width).stream("subspace").normal((self.dimensions,))
+        basis = torch.linalg.qr(start.to(self.mean).T).Q  # (D, width)
+        for _ in range(SUBSPACE_STEPS):
+            image = torch.zeros_like(basis)
+            for batch in passes():
+                centred = self._centred(batch.x)
+                image += centred.T @ (centred @ basis)
+            basis = torch.linalg.qr(image).Q
+        within = self.mean.new_zeros(width, width)
         for batch in passes():
-            x = batch.x.flatten(1).double()
-            count, mean = len(x), x.mean(dim=0)
-            shift = math.sqrt(seen * count / (seen + count)) * (self.mean - mean)
-            squares += (x - mean).square().sum(dim=0) + shift.square()
-            stacked = torch.cat([singular[:, None] * axes, x - mean, shift[None]])
-            _, singular, axes = torch.linalg.svd(stacked, full_matrices=False)
-            singular, axes = singular[:q], axes[:q]
-            self.mean += (mean - self.mean) * count / (seen + count)
-            seen += count
-        return singular**2 / (rows - 1), axes, squares.sum() / (rows - 1)
-
-    def _is_small(self) -> bool:
-        return self.dimensions <= self.config.largest_covariance
+            codes = self._centred(batch.x) @ basis
+            within += codes.T @ codes
+        values, vectors = torch.linalg.eigh(within / (rows - 1))
+        return values.flip(0), (basis @ vectors).T.flip(0)
 
     def _centred(self, x: Tensor) -> Tensor:
         self.check_rows(x)
