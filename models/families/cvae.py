@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import model_validator
+from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
 from models.capabilities import (
@@ -41,6 +41,9 @@ from models.noise import Noise
 
 class CVAEConfig(CoderConfig, ConditionalConfig):
     likelihood: Likelihoods = "discretized_logistic"
+    # Weight of the KL term; 1 is the ELBO. More drives what y says already out of z the sooner,
+    # which is what makes a generated picture obey y.
+    beta: NonNegativeFloat = 1.0
 
     @model_validator(mode="after")
     def _has_attributes(self) -> Self:
@@ -146,7 +149,7 @@ class CVAE(
         kl = kl_to_prior(mean, log_variance).mean()
         classification = self._classification_loss(batch)
         return {
-            "loss": reconstruction + kl + classification,
+            "loss": reconstruction + self.config.beta * kl + classification,
             "reconstruction_nats": reconstruction,
             "kl_nats": kl,
             "classification_nats": classification,

@@ -1,0 +1,60 @@
+# make demo: install, train three small models, serve them.   make test: install, run all tests.
+
+PYTHON ?= python3
+PORT ?= 8000
+HOST ?= 127.0.0.1
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+STARTERS := digits-vae faces-cvae faces-dcgan
+STARTER_BUNDLES := $(STARTERS:%=bundles/%/config.json)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format verify bench clean
+
+help:
+	@echo "make demo     install, train three starter bundles, serve them on http://$(HOST):$(PORT)"
+	@echo "make test     install what is missing and run the whole test suite"
+	@echo "make install  make .venv with everything, tests and linters included"
+	@echo "make check    lint, types, import contracts"
+	@echo "make verify   slow checks against published figures (DATA_ROOT=folder with MNIST)"
+	@echo "make bench    throughput and latency of the service"
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+# Two stamps: serving and training need less than testing, and a newcomer waits for the first.
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "installing latentd into .venv (once; a minute or two)"
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	@echo "installing the test tools into .venv (once)"
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: .venv/installed-dev
+
+bundles/%/config.json: | .venv/installed
+	$(BIN)/latentd train starter-$* --out bundles/$* --resume
+
+demo: .venv/installed $(STARTER_BUNDLES)
+	@PORT=$(PORT) HOST=$(HOST) sh deploy/try.sh
+	@exec $(BIN)/latentd serve --host $(HOST) --port $(PORT)
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv bundles runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
