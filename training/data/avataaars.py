@@ -37,7 +37,7 @@ HAIR = {
 HAIR_STYLES = {
     "short": ("shortCurly", "shortFlat", "shortRound", "shortWaved", "dreads01"),
     "medium": ("bob", "curly", "longButNotTooLong", "miaWallace"),
-    "long": ("straight01", "straight02", "straightAndStrand", "curvy", "dreads"),
+    "long": ("straight01", "straight02", "straightAndStrand", "curvy"),
 }
 CLOTHES = {
     "red": "#d9202e",
@@ -65,7 +65,7 @@ SCHEMA = ConditionSchema(
 
 # What varies and is no attribute. Hats have colours that neither hair nor skin has.
 _HAT_COLOURS = ("#2f78c4", "#1fa187", "#8b4fd0", "#f06aa8")
-_HAT_SHIFTS = {"hat": -24, "turban": -36, "winterHat03": -40}  # units of the drawing, 280 wide
+_HAT_SHIFTS = {"hat": -27, "turban": -42, "winterHat03": -43}  # units of the drawing, 280 wide
 _GLASSES = ("prescription01", "prescription02", "round")
 _GLASSES_COLOURS = ("#262e33", "#3c4f5c")
 _BEARDS = ("beardLight", "beardMedium", "beardMajestic")
@@ -74,7 +74,7 @@ _OTHER_MOUTHS = ("serious", "sad", "disbelief")
 _EYES = ("default", "happy", "side", "squint", "wink")
 _EYEBROWS = ("default", "defaultNatural", "raisedExcitedNatural", "flatNatural", "upDownNatural")
 _CLOTHES_STYLES = ("shirtCrewNeck", "shirtScoopNeck", "shirtVNeck", "hoodie", "collarAndSweater")
-_VIEW = "10 -26 260 260"  # left, top, width, height
+_VIEW = "7 -26 266 266"  # left, top, width, height
 
 
 def attributes_of(seed: int, index: int) -> NDArray[np.float32]:
@@ -144,7 +144,7 @@ def _drawing_options(values: Mapping[str, Any], stream: np.random.Generator) -> 
 def _skin_colour(tone: float) -> str:
     """Linear between the neighbouring tones of the palette; 0 the darkest, 1 the lightest."""
     place = np.linspace(0.0, 1.0, len(SKIN_TONES))
-    channels = [round(float(np.interp(tone, place, column))) for column in zip(*SKIN_TONES)]
+    channels = [round(float(np.interp(tone, place, column))) for column in np.transpose(SKIN_TONES)]
     return "#{:02x}{:02x}{:02x}".format(*channels)
 
 

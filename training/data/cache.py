@@ -47,7 +47,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     Each member carries a CRC-32, which is checked as it is read; nothing is unpickled.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: np.load leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error):
         return None

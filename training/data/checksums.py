@@ -32,4 +32,6 @@ class Checksum:
         return total.hexdigest() == self.hexdigest
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.hexdigest[:12]}... of the {self.of.replace('file', 'whole')} file"
+        return (
+            f"{self.kind} {self.hexdigest[:12]}... of the {self.of.replace('file', 'whole')} file"
+        )

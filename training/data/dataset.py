@@ -124,7 +124,9 @@ def _check(
             if isinstance(attribute, Categorical):
                 high = len(attribute.values) - 1
             elif isinstance(attribute, Continuous):
-                low, high = np.float32(attribute.minimum), np.float32(attribute.maximum)
+                # As the columns are rounded: 2 pi in 32 bits lies above 2 pi.
+                low = float(np.float32(attribute.minimum))
+                high = float(np.float32(attribute.maximum))
             _check_range(f"{where}, {attribute.name}", attributes[:, index], low, high)
 
 

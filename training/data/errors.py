@@ -10,7 +10,7 @@ class DataNotFound(InvalidInput):
 
 
 class DataCorrupt(InvalidInput):
-    """A data set's file is there, but is not the published one or not in the format it should be."""
+    """A data set's file is there, but is another than the published one, or of another form."""
 
 
 class DownloadFailed(LatentdError):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.dataset import Split
-from training.data.errors import DataCorrupt
+from training.data.errors import DataCorrupt, DataNotFound, DownloadFailed
 from training.data.progress import Progress
 from training.data.splits import split_by_digest
 from training.data.standard_files import StandardFile, obtain, unpacked
@@ -64,8 +64,13 @@ def load_idx_splits(
     Pictures uint8 (N, 1, H, W), labels int64 (N,) from 0 to 9.
     """
 
+    names = ", ".join(file.name for file in vars(files).values())
+
     def read(wanted: StandardFile) -> NDArray[np.uint8]:
-        path = obtain(wanted, data_set, root, may_download, progress)
+        try:
+            path = obtain(wanted, data_set, root, may_download, progress)
+        except (DataNotFound, DownloadFailed) as error:
+            raise type(error)(f"{error}\n(the data set's files: {names})") from None
         return read_idx(unpacked(path), str(path))
 
     official = _pair(read(files.train_pictures), read(files.train_labels), data_set)

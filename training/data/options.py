@@ -46,12 +46,16 @@ def read_options(
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        found = error.errors(include_url=False, include_context=False)
+    # An unknown key first: it is often the reason why another is missing.
+    first = min(found, key=lambda one: one["type"] != "extra_forbidden")
     key = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         raise InvalidConfig(
             f"data set {data_set!r} has no option {key!r}{nearest(key, kind.model_fields)}", key
         )
+    if first["type"] == "missing":
+        raise InvalidConfig(f"data set {data_set!r} needs the option {key!r}", key)
     reason = first["msg"].removeprefix("Value error, ")
     if not key:
         raise InvalidConfig(f"data set {data_set!r}: {reason}")

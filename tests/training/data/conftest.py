@@ -27,7 +27,9 @@ def cache(tmp_path_factory, monkeypatch) -> Path:
     """An empty cache folder for each test."""
     folder: Path = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("LATENTD_CACHE", str(folder))
+    # Both are read once, when the package datasets is first imported: in one of these tests.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(folder / "huggingface"))
     return folder
 
 

@@ -1,6 +1,7 @@
 """Faces, shapes, points and digits: what is drawn follows from seed and index alone."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,7 +46,9 @@ def test_worker_processes_draw_the_same_pixels(monkeypatch):
 
 def test_the_attributes_of_a_picture_are_those_it_was_drawn_from():
     data = load_data("faces", {"count": 30})
-    rows = {avataaars.draw_face(0, k, 32).tobytes(): avataaars.attributes_of(0, k) for k in range(30)}
+    rows = {
+        avataaars.draw_face(0, k, 32).tobytes(): avataaars.attributes_of(0, k) for k in range(30)
+    }
     for split in data.splits.values():
         for picture, attributes in zip(split.values, split.attributes, strict=True):
             assert np.array_equal(rows[picture.tobytes()], attributes)
@@ -109,7 +112,7 @@ def test_hair_shows_under_every_hat_on_every_short_cut():
                 for c in (avataaars.HAIR["black"], avataaars.HAIR["blond"])
             ]
             visible = (np.abs(drawn[0] - drawn[1]).sum(axis=0) > 90).sum()
-            assert visible >= 8, f"{cut} under {hat}: {visible} pixels of hair"
+            assert visible >= 20, f"{cut} under {hat}: {visible} pixels of hair"
 
 
 def test_the_darkest_skin_is_lighter_than_brown_hair():
@@ -120,7 +123,7 @@ def test_the_darkest_skin_is_lighter_than_brown_hair():
 def test_skin_tone_brightens_steadily():
     tones = [avataaars._skin_colour(tone) for tone in np.linspace(0, 1, 21)]
     sums = [sum(int(tone[k : k + 2], 16) for k in (1, 3, 5)) for tone in tones]
-    assert all(later > earlier for earlier, later in zip(sums, sums[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(sums))
 
 
 def test_faces_stand_on_white():

@@ -28,6 +28,7 @@ _MIRRORS = (
 )
 _LICENCE = "CC BY-SA 3.0"
 _SIDE = 28  # pixels
+_STATIC_SPLITS = ("train", "valid", "test")
 
 
 def _file(name: str, sha256: str) -> StandardFile:
@@ -86,16 +87,17 @@ def _load_static(root: Path | None, progress: Progress, wanted: StandardFile) ->
     path = obtain(wanted, "mnist", root, may_download=False, progress=progress)
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            parts = [archive[name] for name in ("train", "valid", "test")]
+            parts = {name: archive[name] for name in _STATIC_SPLITS}
     except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataCorrupt(f"{path}: expected arrays train, valid and test ({error})") from None
-    splits = []
-    for packed in parts:
+    splits: dict[str, Split] = {}
+    for name, packed in parts.items():
         if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] * 8 != _SIDE**2:
             raise DataCorrupt(
                 f"{path}: expected uint8 rows of {_SIDE**2} bits, got {packed.dtype} {packed.shape}"
             )
         pixels = np.unpackbits(packed, axis=1) * np.uint8(255)  # (N, 784)
-        splits.append(Split(pixels.reshape(-1, 1, _SIDE, _SIDE)))
+        splits[name] = Split(pixels.reshape(-1, 1, _SIDE, _SIDE))
     source = "static binarised MNIST, after Larochelle & Murray (2011)"
-    return DataSet("mnist", *splits, None, None, _LICENCE, source)
+    train, validation, test = (splits[name] for name in _STATIC_SPLITS)
+    return DataSet("mnist", train, validation, test, None, None, _LICENCE, source)

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from pydantic import Field
 
+from models.errors import InvalidPicture
 from training.data.dataset import DataSet, Split
 from training.data.options import Seed, SplitOptions
-from training.data.pictures import MAXIMUM_PIXELS, read_picture
+from training.data.pictures import read_picture
 from training.data.progress import Progress
 from training.data.splits import split_by_digest
 from training.data.streams import normal_pairs, uniform_rows
@@ -25,7 +26,8 @@ from training.data.streams import normal_pairs, uniform_rows
 Floats = NDArray[np.float64]
 Points = tuple[Floats, NDArray[np.int64] | None]  # (N, 2), labels (N,)
 
-_COLUMNS = 8  # uniform numbers a point: 0 the part, 1 to 3 the place, 4 and 5 a normal pair, 6, 7 noise
+# Uniform numbers a point: 0 the part, 1 to 3 the place, 4 and 5 a normal pair, 6 and 7 noise.
+_COLUMNS = 8
 _RINGS = 4
 _ARMS = 5
 _SQUARES = 4  # a side of the checkerboard
@@ -36,7 +38,7 @@ class Options(SplitOptions):
     count: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
     noise: Annotated[float, Field(ge=0, le=10)] = 0.05
     seed: Seed = 0
-    path: Path | None = None  # of a grey-scale picture, for kind "picture"; None: a drawn ring
+    path: Path | None = None  # of a grey-scale picture, for kind "picture"; None: a drawn face
 
 
 def load(options: Options, root: Path | None, progress: Progress) -> DataSet:
@@ -102,7 +104,7 @@ def _picture_points(u: Floats, picture: NDArray[np.uint8]) -> Points:
     height, width = picture.shape
     total = np.cumsum(picture.ravel(), dtype=np.float64)
     if total[-1] == 0:
-        raise ValueError("the picture is black: it gives no point any density")
+        raise InvalidPicture("the picture is black everywhere, so no point has a density", "path")
     pixel = np.searchsorted(total, u[:, 1] * total[-1], side="right")
     x = pixel % width + u[:, 2] - width / 2
     y = height / 2 - (pixel // width + u[:, 3])
@@ -119,7 +121,8 @@ def _picture(path: Path | None, root: Path | None) -> NDArray[np.uint8]:
         pen.ellipse((76, 36, 92, 56), fill=255)
         pen.arc((32, 40, 96, 100), 20, 160, fill=255, width=8)
         return np.asarray(canvas)
-    return read_picture((root or Path()) / path, channels=1, maximum_pixels=MAXIMUM_PIXELS)[0]
+    picture: NDArray[np.uint8] = read_picture((root or Path()) / path, channels=1)[0]
+    return picture
 
 
 def _part(u: Floats, parts: int) -> NDArray[np.int64]:

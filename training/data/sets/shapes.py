@@ -82,7 +82,8 @@ def _factors(seed: int, count: int) -> NDArray[np.float32]:
 
 
 def _inside_unit_disc(outline: NDArray[np.float64]) -> NDArray[np.float64]:
-    return outline / np.hypot(outline[:, 0], outline[:, 1]).max()
+    radius = float(np.hypot(outline[:, 0], outline[:, 1]).max())
+    return outline / radius
 
 
 def _heart() -> NDArray[np.float64]:
