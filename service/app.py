@@ -1,0 +1,129 @@
+"""The whole service, built from its settings."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from types import ModuleType
+
+import torch
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+import service.routes
+from models.errors import InvalidConfig, LatentdError
+from service.catalog import Catalog
+from service.dependencies import Service
+from service.engine import Engine
+from service.errors import answer_error
+from service.logs import make_log
+from service.middleware.body_limit import BodyLimitMiddleware
+from service.middleware.context import ContextMiddleware
+from service.middleware.head import HeadMiddleware
+from service.middleware.lifetime import LifetimeMiddleware
+from service.openapi import describe
+from service.operations import Operation
+from service.settings import Settings
+from service.telemetry import Telemetry
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """An app of its own: nothing is shared with another one.
+
+    Raises:
+        InvalidConfig: the device that was asked for is not there.
+    """
+    modules = list(_route_modules())
+    operations = tuple(module.operation for module in modules if hasattr(module, "operation"))
+    parts = _build(settings, operations)
+    app = FastAPI(
+        title="latentd",
+        version=version("latentd"),
+        description="Every latent-space operation of generative models.",
+        lifespan=_lifespan,
+        redoc_url=None,
+        middleware=_middleware(parts),
+        exception_handlers={LatentdError: answer_error, HTTPException: answer_error},
+    )
+    app.state.service = parts
+    for module in modules:
+        app.include_router(module.router)
+    describe(app, operations)
+    return app
+
+
+def _route_modules() -> Iterator[ModuleType]:
+    """Every file of `routes/`: none is listed anywhere."""
+    for found in pkgutil.iter_modules(service.routes.__path__):
+        yield importlib.import_module(f"service.routes.{found.name}")
+
+
+def _build(settings: Settings, operations: tuple[Operation, ...]) -> Service:
+    log, telemetry = make_log(settings), Telemetry()
+    device = _device(settings)
+    return Service(
+        settings=settings,
+        telemetry=telemetry,
+        catalog=Catalog(settings.bundles_dir, settings.bundles, device, telemetry, log),
+        engine=Engine(
+            device,
+            telemetry,
+            log,
+            batch_rows=settings.batch_rows,
+            queue_rows=settings.queue_rows,
+        ),
+        pool=ThreadPoolExecutor(settings.coding_threads, thread_name_prefix="latentd-coding"),
+        operations=operations,
+        log=log,
+    )
+
+
+def _device(settings: Settings) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if settings.device == "cuda" and not has_cuda:
+        raise InvalidConfig("device is cuda, but torch finds none; say cpu or auto", "device")
+    if settings.device == "auto":
+        return torch.device("cuda" if has_cuda else "cpu")
+    return torch.device(settings.device)
+
+
+def _middleware(parts: Service) -> list[Middleware]:
+    """From the outermost inwards."""
+    settings = parts.settings
+    found = [
+        Middleware(ContextMiddleware, telemetry=parts.telemetry, log=parts.log),
+        Middleware(HeadMiddleware),
+        Middleware(LifetimeMiddleware, longest_seconds=settings.request_timeout_seconds),
+        Middleware(BodyLimitMiddleware, most_bytes=settings.limits.body_bytes),
+    ]
+    if settings.cors_origins:
+        cors = Middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["*"],
+        )
+        found.insert(1, cors)
+    return found
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Service = app.state.service
+    if parts.settings.threads is not None:
+        torch.set_num_threads(parts.settings.threads)
+    if not parts.catalog.is_scanned:
+        parts.catalog.scan()
+    parts.engine.start()
+    try:
+        yield
+    finally:
+        parts.engine.stop()
+        parts.pool.shutdown()

@@ -1,0 +1,186 @@
+"""What can go wrong on the way to an answer, and the one table that gives each its HTTP status.
+
+Errors are raised deep and carry no status; answers are RFC 9457 problem details.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import NamedTuple
+
+import orjson
+from fastapi import Request, Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from models.errors import InvalidInput, LatentdError, NotSupported
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+class UnknownModel(LatentdError):
+    """No model has that name."""
+
+
+class ModelRefused(LatentdError):
+    """A bundle of that name is there, but cannot be served."""
+
+
+class DuplicateModel(LatentdError):
+    """Two bundles would be served under one name."""
+
+
+class NotServed(NotSupported):
+    """The model lacks what the operation needs; `operations` are those it does serve."""
+
+    def __init__(self, message: str, operations: Iterable[str]) -> None:
+        super().__init__(message)
+        self.operations = tuple(operations)
+
+
+class MalformedBody(LatentdError):
+    """The body cannot be parsed."""
+
+
+class BodyTooLarge(LatentdError):
+    """The body has more bytes than one request may have."""
+
+
+class WrongMediaType(LatentdError):
+    """The body is neither JSON nor multipart."""
+
+
+class NotAcceptable(LatentdError):
+    """No format of this answer is among those the caller accepts."""
+
+
+class Overloaded(LatentdError):
+    """Too many rows wait already."""
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class EngineStopped(LatentdError):
+    """The inference thread has ended."""
+
+
+class DeadlinePassed(LatentdError):
+    """The request took longer than it was given."""
+
+
+class ModelFailed(LatentdError):
+    """A model raised something that is not about the caller's input."""
+
+
+class OutputNotFinite(LatentdError):
+    """A model gave NaN or infinity."""
+
+
+class Kind(NamedTuple):
+    status: int
+    slug: str
+    title: str
+    retryable: bool = False
+
+
+# The first that fits along the error's own class and its bases.
+KINDS: dict[type[LatentdError], Kind] = {
+    MalformedBody: Kind(400, "malformed-body", "The body cannot be parsed"),
+    UnknownModel: Kind(404, "unknown-model", "There is no such model"),
+    NotAcceptable: Kind(406, "not-acceptable", "No acceptable format"),
+    DuplicateModel: Kind(409, "duplicate-model", "Two bundles have one name"),
+    BodyTooLarge: Kind(413, "body-too-large", "The body is too large"),
+    WrongMediaType: Kind(415, "unsupported-media-type", "The body's type is not understood"),
+    InvalidInput: Kind(422, "invalid-input", "A value is wrong"),
+    ModelFailed: Kind(500, "model-failed", "The model failed"),
+    OutputNotFinite: Kind(500, "model-output-not-finite", "The model gave no finite numbers"),
+    NotSupported: Kind(501, "not-supported", "This model cannot do that"),
+    ModelRefused: Kind(503, "model-refused", "The model's bundle cannot be served"),
+    Overloaded: Kind(503, "overloaded", "Too much work is waiting", retryable=True),
+    EngineStopped: Kind(503, "engine-stopped", "The engine has stopped", retryable=True),
+    DeadlinePassed: Kind(504, "deadline-passed", "The deadline has passed", retryable=True),
+    LatentdError: Kind(500, "internal", "Something is wrong on our side"),
+}
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    type: str = Field(examples=["urn:latentd:problem:invalid-input"])
+    title: str
+    status: int
+    detail: str
+    param: str | None = Field(description="The field that is wrong, as in `points[1].latent`.")
+    request_id: str
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    operations: list[str] | None = Field(
+        default=None, description="With 501: the operations that this model does serve."
+    )
+
+
+def problem_of(error: LatentdError, request_id: str) -> Response:
+    """The answer to an error."""
+    kind = next(KINDS[each] for each in type(error).__mro__ if each in KINDS)
+    # An error without a kind of its own was not meant for callers: its text may hold a path.
+    detail = str(error) if kind.slug != "internal" else "the request could not be completed"
+    extra, headers = {}, {}
+    if isinstance(error, NotServed):
+        extra["operations"] = list(error.operations)
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    param = error.param if isinstance(error, InvalidInput) else None
+    return _response(kind, detail, param, request_id, headers, extra)
+
+
+def problem_of_http(error: HTTPException, request_id: str) -> Response:
+    """The answer to what the framework itself refuses: no such path, no such method."""
+    status = HTTPStatus(error.status_code)
+    details = {
+        404: "there is nothing at this path; see /openapi.json",
+        405: "this path does not take that method; see the Allow header",
+    }
+    kind = Kind(status.value, status.phrase.lower().replace(" ", "-"), status.phrase)
+    detail = details.get(status.value, status.description or status.phrase)
+    return _response(kind, detail, None, request_id, dict(error.headers or {}))
+
+
+def problem_of_bug(request_id: str) -> Response:
+    """The answer to an error that nobody foresaw; the log has the traceback."""
+    detail = "the request could not be completed; the server's log says more"
+    return _response(KINDS[LatentdError], detail, None, request_id)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """FastAPI's handler of LatentdError and HTTPException."""
+    request_id = request.scope["state"]["request_id"]
+    if isinstance(error, LatentdError):
+        return problem_of(error, request_id)
+    if isinstance(error, HTTPException):
+        if error.status_code == 405 and request.method == "OPTIONS":
+            return Response(status_code=204, headers=error.headers)
+        return problem_of_http(error, request_id)
+    return problem_of_bug(request_id)
+
+
+def _response(
+    kind: Kind,
+    detail: str,
+    param: str | None,
+    request_id: str,
+    headers: dict[str, str] | None = None,
+    extra: dict[str, list[str]] | None = None,
+) -> Response:
+    content = {
+        "type": f"urn:latentd:problem:{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "param": param,
+        "request_id": request_id,
+        "retryable": kind.retryable,
+        **(extra or {}),
+    }
+    return Response(orjson.dumps(content), kind.status, headers, PROBLEM_TYPE)

@@ -1,0 +1,70 @@
+"""A request's id, its line in the log, its place in the metrics, and the last net under it."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import problem_of_bug
+from service.telemetry import Telemetry
+
+SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+HUNG_UP = 499  # nginx's number for a caller who left before the answer
+
+
+class ContextMiddleware:
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, log: Any) -> None:
+        self.app, self.telemetry, self.log = app, telemetry, log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        status, began = HUNG_UP, time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = HUNG_UP  # while the body was read: there is nobody to answer
+        except Exception as error:
+            self.log.error("request.failed", request_id=request_id, exc_info=error)
+            if status != HUNG_UP:
+                raise  # half an answer is out: all that is left is to break the connection
+            await problem_of_bug(request_id)(scope, receive, send_with_id)
+        finally:
+            self._tell(scope, request_id, status, time.perf_counter() - began)
+
+    def _tell(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        # The route's pattern, not the path: a label for each path would never end.
+        route = getattr(scope.get("route"), "path", "unmatched")
+        method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        self.telemetry.requests.labels(route, method, str(status)).inc()
+        self.telemetry.request_seconds.labels(route).observe(seconds)
+        self.log.info(
+            "request",
+            method=method,
+            route=route,
+            model=scope.get("path_params", {}).get("name"),
+            status=status,
+            seconds=round(seconds, 4),
+            request_id=request_id,
+        )
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -1,0 +1,134 @@
+"""Everything that can be set: flags before `LATENTD_*` variables before a TOML file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from models.errors import InvalidConfig, nearest
+
+
+class Limits(BaseModel):
+    """What one request may ask for. Each can be seen in `GET /v1/models/{name}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows: PositiveInt = 512  # pictures, of one request, in or out
+    pixels: PositiveInt = 2**24  # of all pictures of a request together, in or out
+    body_bytes: PositiveInt = 32 * 2**20
+    json_depth: PositiveInt = 16
+    parts: PositiveInt = 1024  # of a multipart body
+    points: PositiveInt = 256  # of an interpolation, or of all terms of a sum
+    terms: PositiveInt = 64
+    effort_rows: PositiveInt = 50_000  # effort times pictures of a likelihood
+
+
+class Settings(BaseSettings):
+    """The service's settings. Read-only; an unknown key in the file is an error."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="LATENTD_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+    )
+
+    config: Path | None = None  # the TOML file, itself no key of the file
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000  # 0 takes a free one
+    bundles_dir: Path = Path("bundles")
+    bundles: tuple[Path, ...] = ()
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: PositiveInt | None = None  # of one pass on a CPU; torch's own choice where absent
+    coding_threads: PositiveInt = 4  # that read and write pictures
+    batch_rows: PositiveInt = 8  # the one shape in which every pass runs
+    queue_rows: PositiveInt = 4096  # that may wait before callers are turned away
+
+    request_timeout_seconds: PositiveFloat = 300.0
+    graceful_shutdown_seconds: PositiveInt = 30
+    cors_origins: tuple[str, ...] = ()
+
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _largest_request_fits_the_queue(self) -> Self:
+        if self.queue_rows < self.limits.rows:
+            raise ValueError("queue_rows must be at least limits.rows, or the largest never runs")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        given = init_settings() if isinstance(init_settings, InitSettingsSource) else {}
+        path = given.get("config") or os.environ.get("LATENTD_CONFIG")
+        if not path:
+            return init_settings, env_settings
+        content = _read_file(Path(path))
+        return init_settings, env_settings, InitSettingsSource(settings_cls, content)
+
+
+def read_settings(**flags: object) -> Settings:
+    """The settings; flags that are None were not given.
+
+    Raises:
+        InvalidConfig: a key is unknown or a value out of range; the message names it.
+    """
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise InvalidConfig(f"setting {key}: {message}" if key else message, key) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidConfig(f"cannot read {path}: {error.strerror}", "config") from error
+    except ValueError as error:
+        raise InvalidConfig(f"{path} is not TOML: {error}", "config") from error
+    known = Settings.model_fields.keys() - {"config"}
+    _check_keys(content, known, str(path))
+    limits = content.get("limits")
+    if isinstance(limits, dict):
+        _check_keys(limits, Limits.model_fields.keys(), f"{path}, [limits]")
+    return content
+
+
+def _check_keys(content: dict[str, Any], known: Any, where: str) -> None:
+    for key in content:
+        if key not in known:
+            raise InvalidConfig(f"{where}: unknown setting {key!r}{nearest(key, known)}", key)

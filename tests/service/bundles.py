@@ -1,0 +1,95 @@
+"""Small bundles of every family that there is, for a service to serve."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models import registry
+from models.bundle import Provenance, Reference, save_bundle
+from models.capabilities import Conditional, capabilities_of
+from models.conditions import Boolean, Categorical, ConditionSchema, Continuous
+from models.family import Family, FamilyConfig
+from models.learning import Batch, ClosedForm, Gradient
+from models.noise import Noise
+
+PICTURE = (3, 16, 16)
+GREY = (1, 8, 8)
+POINT = (2,)
+SCHEMA = ConditionSchema(
+    attributes=(
+        Boolean(name="smile"),
+        Categorical(name="hair", values=("none", "short", "long"), default="short"),
+        Continuous(name="age", minimum=20, maximum=60, default=30),
+    )
+)
+
+
+def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConfig]:
+    """An untrained model of a family, with what it must see of data seen."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = registry.build(name, tiny(name, shape))
+        # As drawn at the start, many networks say the same of every latent.
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() > 1:
+                    parameter.mul_(1.5)
+
+    def passes() -> list[Batch]:
+        noise = Noise.of_rows(seed, count=64)
+        x = noise.uniform(shape)
+        x = (x * 255).round() / 255
+        labels = np.tile(np.array([1, 2, 40], np.float32), (64, 1))
+        condition = torch.from_numpy(SCHEMA.encode_columns(labels))
+        return [Batch(x, condition if isinstance(model, Conditional) else None)]
+
+    if isinstance(model, ClosedForm):
+        model.fit(passes)
+    elif isinstance(model, Gradient):
+        model.prepare(passes)
+    return model.eval()
+
+
+def save(model: Family[FamilyConfig], path: Path) -> str:
+    """A bundle of a model; returns its digest."""
+    shape = model.config.shape
+    kind = np.uint8 if len(shape) == 3 else np.float32
+    pictures = np.zeros((4, *shape), kind)
+    return save_bundle(
+        model,
+        path,
+        provenance=Provenance(recipe="test", data="noise", data_digest="none", seed=0),
+        reference=Reference(held_out=pictures, training=pictures),
+        card="# A test\n",
+        grid_png=b"no picture",
+    )
+
+
+@cache
+def supported() -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Every family with each kind of data that it takes: name of the bundle, family, shape."""
+    found = {}
+    for family in registry.names():
+        for kind, shape in (("pictures", PICTURE), ("grey", GREY), ("points", POINT)):
+            try:
+                tiny(family, shape)
+            except ValueError:
+                continue
+            found[f"{family}-{kind}"] = (family, shape)
+    return found
+
+
+@cache
+def capabilities(bundle: str) -> frozenset[str]:
+    """What the model of a bundle offers."""
+    family, shape = supported()[bundle]
+    with torch.random.fork_rng():
+        return frozenset(capabilities_of(registry.build(family, tiny(family, shape))))
+
+
+def tiny(family: str, shape: tuple[int, ...]) -> FamilyConfig:
+    return registry.family(family).config_type.tiny(shape, SCHEMA)

@@ -1,0 +1,23 @@
+"""The few ways to learn, one file each; a family says by its class which is its own."""
+
+from __future__ import annotations
+
+from models.family import Family, FamilyConfig
+from training.algorithms.adversarial import AdversarialAlgorithm
+from training.algorithms.algorithm import Algorithm
+from training.algorithms.closed_form import ClosedFormAlgorithm
+from training.algorithms.gradient import GradientAlgorithm
+
+ALGORITHMS: tuple[type[Algorithm], ...] = (
+    ClosedFormAlgorithm,
+    GradientAlgorithm,
+    AdversarialAlgorithm,
+)
+
+
+def algorithm_of(family: type[Family[FamilyConfig]]) -> type[Algorithm]:
+    """The algorithm that learns models of this class."""
+    for each in ALGORITHMS:
+        if issubclass(family, each.learns):
+            return each
+    raise TypeError(f"{family.__name__} names no class of models.learning on its class line")

@@ -1,0 +1,118 @@
+"""Going down one loss with one optimizer: gradient, clipping, scheduled rate, step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from models.learning import Batch, Losses
+from models.noise import Noise
+from training.recipe import Training
+from training.schedules import rate_factor
+
+LossFunction = Callable[..., Losses]
+
+
+class _LossModule(nn.Module):
+    """A model's loss as the `forward` of a module.
+
+    What Fabric and DistributedDataParallel do for autocast and for the sum of gradients over
+    processes, they do in `forward`. Tensors come one by one: Fabric cannot look into a `Batch`.
+    """
+
+    def __init__(self, model: nn.Module, losses: LossFunction) -> None:
+        super().__init__()
+        self.model = model
+        self._losses = losses
+
+    def forward(
+        self, x: Tensor, condition: Tensor | None, noise: Noise, further: tuple[float, ...]
+    ) -> Losses:
+        return self._losses(Batch(x, condition), noise, *further)
+
+
+class Descent:
+    """One optimizer, and the loss that its parameters go down.
+
+    Args:
+        learning_rate: before the schedule.
+        steps: of the whole run.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: nn.Module,
+        losses: LossFunction,
+        parameters: Iterable[nn.Parameter],
+        training: Training,
+        learning_rate: float,
+        steps: int,
+    ) -> None:
+        self._fabric = fabric
+        self._training = training
+        self._learning_rate = learning_rate
+        self._steps = steps
+        self._module = fabric.setup_module(_LossModule(model, losses))
+        self._plain_optimizer = make_optimizer(list(parameters), training, learning_rate)
+        self._optimizer: Any = fabric.setup_optimizers(self._plain_optimizer)
+
+    def step(self, batch: Batch, noise: Noise, step: int, *further: float) -> Losses:
+        """Take one step; returns the losses before it, and the gradient's norm if it is clipped."""
+        losses: Losses = self._module(batch.x, batch.condition, noise, further)
+        self._optimizer.zero_grad()
+        self._fabric.backward(losses["loss"])
+        logged = {name: value.detach() for name, value in losses.items()}
+        if self._training.gradient_clip is not None:
+            norm = self._fabric.clip_gradients(
+                self._module,
+                self._optimizer,
+                max_norm=self._training.gradient_clip,
+                error_if_nonfinite=False,  # the loop says it better
+            )
+            if norm is not None:
+                logged["gradient_norm"] = norm.detach()
+        factor = rate_factor(
+            self._training.schedule, step, self._steps, self._training.warm_up_steps
+        )
+        for group in self._plain_optimizer.param_groups:
+            group["lr"] = self._learning_rate * factor
+        self._optimizer.step()
+        return logged
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimizer's memory, named `parameter number.quantity`."""
+        return {
+            f"{index}.{name}": value
+            for index, memory in self._plain_optimizer.state_dict()["state"].items()
+            for name, value in memory.items()
+            if isinstance(value, Tensor)
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        memories: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            index, _, name = key.partition(".")
+            memories.setdefault(int(index), {})[name] = value
+        content = self._plain_optimizer.state_dict()
+        self._plain_optimizer.load_state_dict({**content, "state": memories})
+
+
+def make_optimizer(
+    parameters: list[nn.Parameter], training: Training, learning_rate: float
+) -> torch.optim.Optimizer:
+    """The optimizer that a recipe names."""
+    decay = training.weight_decay
+    if training.optimizer == "adam":
+        return torch.optim.Adam(parameters, learning_rate, training.betas, weight_decay=decay)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, learning_rate, training.betas, weight_decay=decay)
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, learning_rate, training.momentum, weight_decay=decay)
+    return torch.optim.RMSprop(
+        parameters, learning_rate, momentum=training.momentum, weight_decay=decay
+    )

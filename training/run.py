@@ -1,0 +1,219 @@
+"""A run from end to end: recipe, data, model, learning, numbers, bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from pydantic import ValidationError
+
+from models import registry
+from models.bundle import save_bundle
+from models.conditions import ConditionSchema
+from models.errors import InvalidConfig, nearest
+from models.family import ConditionalConfig, Family, FamilyConfig
+from training.algorithms import algorithm_of
+from training.algorithms.algorithm import Stepwise
+from training.batches import ROWS_OF_A_PASS, Rows, binarized, conditions_of, schema_of
+from training.bundling import provenance_of, reference_of
+from training.card import model_card
+from training.checkpoints import Checkpoint
+from training.data.dataset import DataSet
+from training.data.registry import load_data, options_type
+from training.directory import RunDirectory
+from training.errors import CannotResume
+from training.evaluation import Measurement, evaluate
+from training.identity import differences, identity_of
+from training.logs import Logs
+from training.loop import Loop
+from training.recipe import Recipe
+from training.samples import sample_grid
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run reads and writes, and on what it computes.
+
+    Args:
+        command: as it was typed, for the model card.
+    """
+
+    recipe_name: str
+    out: Path
+    directory: RunDirectory
+    beginning: Literal["new", "resume", "restart"] = "new"
+    data_root: Path | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    digest: str
+    steps: int
+    measurements: Sequence[Measurement]
+
+
+def train(recipe: Recipe, place: Place) -> Outcome | None:
+    """Learn, measure and write the bundle; None on all processes but the first.
+
+    Raises:
+        LatentdError: anything that the recipe, the data or the directory has wrong, or that
+            ends the run before its time.
+    """
+    check_settings(recipe)
+    if place.beginning == "new":
+        place.directory.refuse_if_used()  # before there are processes that would wait for this one
+    fabric = make_fabric(recipe, place)
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(place.directory.locked())
+            if place.beginning == "restart":
+                place.directory.clear()
+        fabric.barrier()
+        return _train(recipe, place, fabric)
+
+
+def make_fabric(recipe: Recipe, place: Place) -> Fabric:
+    """Fabric on the chosen devices; with several, each runs this program from here on."""
+    accelerator = place.device
+    if accelerator == "auto":
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda" and torch.cuda.device_count() < place.devices:
+        raise InvalidConfig(
+            f"--device cuda --devices {place.devices}: there are {torch.cuda.device_count()}",
+            "device",
+        )
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=place.devices,
+        strategy="ddp" if place.devices > 1 else "auto",
+        precision=recipe.training.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def check_settings(recipe: Recipe) -> None:
+    """Raises for a wrong name before any data are loaded."""
+    known = registry.family(recipe.family).config_type.model_fields
+    for key in recipe.model:
+        if key not in known:
+            raise InvalidConfig(
+                f"model.{key}: {recipe.family} has no such setting{nearest(key, known)}",
+                f"model.{key}",
+            )
+    options_type(recipe.data.name.partition(":")[0])
+
+
+def build_model(recipe: Recipe, data: DataSet) -> Family[FamilyConfig]:
+    """A new model for the data; the seed decides its weights.
+
+    Raises:
+        InvalidConfig: a setting of [model] is unknown or does not fit the data.
+    """
+    config_type = registry.family(recipe.family).config_type
+    try:
+        config = config_type.for_data(data.shape, schema_of(data), **recipe.model)
+    except ValidationError as error:
+        wrong = registry.invalid_config(error, config_type, recipe.family)
+        raise InvalidConfig(f"[model] for data {data.name!r}: {wrong}", wrong.param) from error
+    # The one place where torch's own generator decides anything.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        return registry.build(recipe.family, config)
+
+
+def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
+    data = _load(recipe, place, fabric)
+    model = build_model(recipe, data).to(fabric.device)
+    algorithm = algorithm_of(type(model))(model, recipe.training, fabric)
+    config = model.config
+    schema = config.condition if isinstance(config, ConditionalConfig) else ConditionSchema()
+    mode, seed = recipe.data.binarize, recipe.seed
+    fixed = {name: binarized(split, mode, seed, name) for name, split in data.splits.items()}
+    ready = {
+        name: Rows(split.values, conditions_of(split, schema), redraw=False)
+        for name, split in fixed.items()
+    }
+
+    def show_samples() -> bytes:
+        return sample_grid(model, ready["test"], recipe.seed, fabric.device)
+
+    identity = identity_of(recipe, data.digest)
+    checkpoint = _last_checkpoint(place, fabric, identity)
+    if checkpoint is None:
+        algorithm.prepare(lambda: ready["train"].in_order(ROWS_OF_A_PASS, fabric.device))
+    steps = 0
+    if isinstance(algorithm, Stepwise):
+        seen = ready["train"]
+        if mode == "stochastic":
+            conditions = conditions_of(data.train, schema)
+            seen = Rows(data.train.values, conditions, redraw=True)
+        loop = Loop(
+            algorithm,
+            recipe,
+            seen,
+            ready["validation"],
+            place.directory.checkpoints,
+            identity,
+            show_samples,
+        )
+        loop.set_up(checkpoint)
+        with ExitStack() as stack:
+            logs = None
+            if fabric.is_global_zero:
+                logs = stack.enter_context(Logs(place.directory.path, loop.standing.step))
+            loop.run(logs)
+        loop.finish()
+        steps = loop.standing.step
+    if not fabric.is_global_zero:
+        return None
+    model.eval()
+    measurements = evaluate(model, ready["test"], recipe.evaluation, recipe.seed, fabric.device)
+    provenance = provenance_of(recipe, place.recipe_name, data, steps)
+    card = model_card(model, recipe, data, provenance, measurements, place.command)
+    digest = save_bundle(
+        model,
+        place.out,
+        provenance=provenance,
+        reference=reference_of(fixed, schema, recipe.bundle.reference_rows, recipe.seed),
+        card=card,
+        grid_png=show_samples(),
+        metrics={each.name: each.value for each in measurements},
+    )
+    return Outcome(digest, steps, measurements)
+
+
+def _load(recipe: Recipe, place: Place, fabric: Fabric) -> DataSet:
+    # The first process draws or downloads what the others then find.
+    with fabric.rank_zero_first(local=True):
+        data = load_data(recipe.data.name, recipe.data.options, place.data_root)
+    if not len(data.train):
+        raise InvalidConfig(f"data set {data.name!r} has no training rows", "data.name")
+    if recipe.data.binarize != "none" and len(data.shape) == 1:
+        raise InvalidConfig("data.binarize is about pictures; these are points", "data.binarize")
+    return data
+
+
+def _last_checkpoint(place: Place, fabric: Fabric, identity: dict[str, Any]) -> Checkpoint | None:
+    if place.beginning != "resume":
+        return None
+    checkpoint = place.directory.checkpoints.read_last(fabric.print)
+    if checkpoint is None:
+        return None
+    differing = differences(checkpoint.facts["identity"], identity)
+    if differing:
+        raise CannotResume(
+            f"the checkpoints in {place.directory.path} are of another run: "
+            f"{'; '.join(differing)}. Give what they were made with, or --restart, or another "
+            "--run-dir"
+        )
+    fabric.print(f"continuing from step {checkpoint.step}")
+    return checkpoint
