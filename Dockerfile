@@ -47,4 +47,3 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-m", "service", "health"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["python", "-m", "service"]
-CMD ["serve"]

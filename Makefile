@@ -9,7 +9,7 @@ STARTERS := digits-vae faces-cvae faces-dcgan
 STARTER_BUNDLES := $(STARTERS:%=bundles/%/config.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format verify bench clean
+.PHONY: help install demo test check format verify clean
 
 help:
 	@echo "make demo     install, train three starter bundles, serve them on http://$(HOST):$(PORT)"
@@ -17,7 +17,6 @@ help:
 	@echo "make install  make .venv with everything, tests and linters included"
 	@echo "make check    lint, types, import contracts"
 	@echo "make verify   slow checks against published figures (DATA_ROOT=folder with MNIST)"
-	@echo "make bench    throughput and latency of the service"
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -55,6 +54,19 @@ check: .venv/installed-dev
 format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Trains to the figures of docs/results and measures them again: about an hour on two cores.
+VERIFY_DATA = $(or $(DATA_ROOT),$(error make verify needs DATA_ROOT=folder with MNIST's files))
+verify: .venv/installed-dev
+	$(BIN)/python -m verify.pca --data-root $(VERIFY_DATA)
+	$(BIN)/latentd train mnist-vae-static --data-root $(VERIFY_DATA) --resume
+	$(BIN)/latentd train mnist-vae-dynamic --data-root $(VERIFY_DATA) --resume
+	$(BIN)/python -m verify.vae bundles/mnist-vae-static --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.vae bundles/mnist-vae-dynamic --data-root $(VERIFY_DATA)
+	$(BIN)/latentd train faces-cvae --resume
+	$(BIN)/python -m verify.cvae bundles/faces-cvae
+	$(BIN)/latentd train faces-dcgan --resume
+	$(BIN)/python -m tests.training.crash --kills 10
 
 clean:
 	rm -rf .venv bundles runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

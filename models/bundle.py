@@ -239,7 +239,11 @@ def read_description(path: Path) -> tuple[Description, str]:
     try:
         description = Description.model_validate(document)
     except ValidationError as error:
-        raise BundleCorrupt(CONFIG, f"not a bundle's configuration: {error}") from error
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleCorrupt(
+            CONFIG, f"not a bundle's configuration: {where}: {first['msg']}"
+        ) from error
     if not {WEIGHTS, REFERENCE, CARD, GRID} <= set(description.files) <= set(FILES):
         raise BundleCorrupt(CONFIG, "lists other files than a bundle has")
     return description, digest

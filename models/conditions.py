@@ -46,7 +46,7 @@ class Boolean(_Attribute):
 
     def encode(self, value: Value) -> list[float]:
         if not isinstance(value, bool):
-            raise _wrong(self.name, value, "true or false")
+            raise _wrong(self.name, "true or false")
         return [float(value)]
 
     def decode(self, vector: NDArray[np.float32]) -> Value:
@@ -88,7 +88,7 @@ class Categorical(_Attribute):
 
     def encode(self, value: Value) -> list[float]:
         if not isinstance(value, str):
-            raise _wrong(self.name, value, f"one of {', '.join(self.values)}")
+            raise _wrong(self.name, f"one of {', '.join(self.values)}")
         if value not in self.values:
             message = f"{self.name} has no such value{nearest(value, self.values)}"
             raise InvalidCondition(message, f"condition.{self.name}")
@@ -129,9 +129,9 @@ class Continuous(_Attribute):
     def encode(self, value: Value) -> list[float]:
         expected = f"a number from {self.minimum:g} to {self.maximum:g}"
         if isinstance(value, bool | str):
-            raise _wrong(self.name, value, expected)
+            raise _wrong(self.name, expected)
         if not self.minimum <= value <= self.maximum:
-            raise _wrong(self.name, value, expected)
+            raise _wrong(self.name, expected)
         return [(value - self.minimum) / (self.maximum - self.minimum)]
 
     def decode(self, vector: NDArray[np.float32]) -> Value:
@@ -190,7 +190,6 @@ class ConditionSchema(BaseModel):
         for attribute in self.attributes:
             if attribute.name == name:
                 return attribute
-        # The caller's own text is not repeated: a message may end on a page or in a log.
         raise InvalidCondition(f"no such attribute{nearest(name, self.names)}", "condition")
 
     def encode(self, condition: Mapping[str, Value]) -> list[float]:
@@ -231,6 +230,6 @@ class ConditionSchema(BaseModel):
         return np.concatenate(parts, axis=1).astype(np.float32)
 
 
-def _wrong(name: str, value: Value, expected: str) -> InvalidCondition:
-    came = type(value).__name__ if isinstance(value, str) else repr(value)
-    return InvalidCondition(f"{name}: expected {expected}, got {came}", f"condition.{name}")
+def _wrong(name: str, expected: str) -> InvalidCondition:
+    # What came is not repeated: a message may end on a page or in a log.
+    return InvalidCondition(f"{name}: expected {expected}", f"condition.{name}")

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from models import registry
-from models.capabilities import Conditional, offers
+from models.capabilities import Capability, Conditional, offers
 from models.conditions import ConditionSchema
 from models.family import Family, FamilyConfig
 from models.learning import Adversarial, Batch, ClosedForm, Gradient
@@ -38,8 +38,20 @@ class Trained:
 
 @pytest.fixture(params=registry.names())
 def trained(request) -> Trained:
-    """One after the other, every family there is."""
+    """One after the other, every family there is; `families` narrows it."""
     return _trained(request.param)
+
+
+def families(*capabilities: type[Capability], without: type[Capability] | None = None):
+    """Runs a test over the registry's families that have these capabilities, by being there."""
+    chosen = []
+    for name in registry.names():
+        with torch.device("meta"):
+            model = registry.build(name, registry.family(name).config_type.tiny(SHAPE, SCHEMA))
+        fits = all(offers(model, capability) for capability in capabilities)
+        if fits and not (without and offers(model, without)):
+            chosen.append(name)
+    return pytest.mark.parametrize("trained", chosen, indirect=True)
 
 
 @cache

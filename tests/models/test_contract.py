@@ -22,22 +22,15 @@ from models.capabilities import (
     offers,
 )
 from models.errors import InvalidCondition, WrongShape
-from models.learning import Adversarial, ClosedForm, Gradient
+from models.learning import Adversarial, Batch, ClosedForm, Gradient
 from models.noise import Noise
-from tests.conftest import SCHEMA, SHAPE, learn
+from tests.conftest import SCHEMA, SHAPE, families, learn
 
 ROWS = 4
 keys = st.tuples(st.integers(0, 2**53 - 1), st.integers(0, 2**53 - 1))
 over_families = settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-def having(trained, capability):
-    """The trained family, where it has the capability; otherwise there is nothing to ask."""
-    if not offers(trained.model, capability):
-        pytest.skip(f"{trained.name} is no {capability.__name__}")  # a fact, not an omission
-    return trained.model
 
 
 def draw(trained, keys):
@@ -56,8 +49,8 @@ def test_every_tensor_is_in_the_state(trained):
     assert tensors == set(trained.model.state_dict())
 
 
+@families(Sampler)
 def test_samples_are_pictures(trained):
-    having(trained, Sampler)
     x = draw(trained, [(7, row) for row in range(ROWS)])
     assert x.shape == (ROWS, *SHAPE)
     assert x.dtype == torch.float32
@@ -65,18 +58,19 @@ def test_samples_are_pictures(trained):
     assert x.max() <= 1
 
 
+@families(Sampler)
 def test_rows_differ(trained):
-    having(trained, Sampler)
     x = draw(trained, [(7, 0), (7, 1), (8, 0)])
     if offers(trained.model, Conditional):
         x = trained.model.sample(Noise([(7, 0), (7, 1), (8, 0)]), trained.labels[:1].expand(3, -1))
     assert len({tuple(row.flatten().tolist()) for row in x}) == 3
 
 
+@families(Sampler)
 @over_families
 @given(keys=st.lists(keys, min_size=2, max_size=5))
 def test_a_sample_does_not_depend_on_its_batch_mates(trained, keys):
-    model = having(trained, Sampler)
+    model = trained.model
     together = draw(trained, keys)
     condition = trained.condition(len(keys))
     alone = model.sample(Noise(keys[-1:]), None if condition is None else condition[-1:])
@@ -85,10 +79,11 @@ def test_a_sample_does_not_depend_on_its_batch_mates(trained, keys):
     assert torch.allclose(together[-1:], alone, atol=1e-5)
 
 
+@families(Sampler)
 @over_families
 @given(seed=st.integers(0, 2**53 - 1), first=st.integers(0, 10**6))
 def test_row_k_of_eight_is_row_k_alone(trained, seed, first):
-    model = having(trained, Sampler)
+    model = trained.model
     condition = trained.condition(8)
     eight = model.sample(Noise.of_rows(seed, first, 8), condition)
     fifth = model.sample(
@@ -97,8 +92,9 @@ def test_row_k_of_eight_is_row_k_alone(trained, seed, first):
     assert torch.allclose(eight[5:6], fifth, atol=1e-5)
 
 
+@families(Latent)
 def test_sampling_is_decoding_a_draw_from_the_prior(trained):
-    model = having(trained, Latent)
+    model = trained.model
     condition = trained.condition(ROWS)
     z = model.draw(Noise.of_rows(7, count=ROWS))
     assert z.shape == (ROWS, *model.latent_spaces[0].shape)
@@ -106,8 +102,9 @@ def test_sampling_is_decoding_a_draw_from_the_prior(trained):
     assert torch.equal(model.decode(z, condition), sampled)
 
 
+@families(Encoder)
 def test_an_encoding_has_the_shape_of_a_latent(trained):
-    model = having(trained, Encoder)
+    model = trained.model
     posterior = model.encode(trained.x[:ROWS], trained.condition(ROWS))
     assert len(posterior.mean) == ROWS
     assert posterior.mean.isfinite().all()
@@ -119,9 +116,9 @@ def test_an_encoding_has_the_shape_of_a_latent(trained):
         assert posterior.residual.shape == (ROWS,)
 
 
+@families(Encoder, Latent)
 def test_a_reconstruction_is_nearer_to_its_picture_than_to_others(trained):
-    model = having(trained, Encoder)
-    having(trained, Latent)
+    model = trained.model
     x, condition = trained.x, trained.condition(len(trained.x))
     rebuilt = model.decode(model.encode(x, condition).mean, condition)
     errors = torch.cdist(rebuilt.flatten(1), x.flatten(1))
@@ -129,17 +126,19 @@ def test_a_reconstruction_is_nearer_to_its_picture_than_to_others(trained):
     assert own < 0.85 * others
 
 
+@families(Encoder)
 def test_encoding_a_row_does_not_depend_on_its_batch_mates(trained):
-    model = having(trained, Encoder)
+    model = trained.model
     condition = trained.condition(ROWS)
     together = model.encode(trained.x[:ROWS], condition).mean[1:2]
     alone = model.encode(trained.x[1:2], None if condition is None else condition[1:2]).mean
     assert torch.allclose(together, alone, atol=1e-2)  # a search over latents amplifies rounding
 
 
+@families(Density)
 @pytest.mark.parametrize("effort", ["least", "more"])
 def test_likelihoods_are_finite_and_of_a_known_kind(trained, effort):
-    model = having(trained, Density)
+    model = trained.model
     effort = 1 if effort == "least" else min(model.maximum_effort, 120)
     noise = Noise.of_rows(0, count=ROWS)
     found = model.log_prob(trained.x[:ROWS], noise, effort, trained.condition(ROWS))
@@ -153,8 +152,9 @@ def test_likelihoods_are_finite_and_of_a_known_kind(trained, effort):
         assert (found.standard_error == 0).all()
 
 
+@families(Density)
 def test_data_are_likelier_than_the_same_pixels_shuffled(trained):
-    model = having(trained, Density)
+    model = trained.model
     x, condition = trained.x, trained.condition(len(trained.x))
     order = torch.randperm(64, generator=torch.Generator().manual_seed(0))
     shuffled = x.flatten(1)[:, order].reshape(x.shape)
@@ -163,8 +163,9 @@ def test_data_are_likelier_than_the_same_pixels_shuffled(trained):
     assert likelier > model.log_prob(shuffled, noise, 1, condition).nats.mean() + 5
 
 
+@families(Density)
 def test_a_likelihood_repeats_and_does_not_depend_on_batch_mates(trained):
-    model = having(trained, Density)
+    model = trained.model
     effort = min(model.maximum_effort, 7)
     condition = trained.condition(ROWS)
     found = [
@@ -181,8 +182,9 @@ def test_a_likelihood_repeats_and_does_not_depend_on_batch_mates(trained):
     assert torch.allclose(alone, found[0][2:3], rtol=1e-4)
 
 
+@families(Conditional)
 def test_a_condition_changes_the_sample_and_only_where_it_differs(trained):
-    model = having(trained, Conditional)
+    model = trained.model
     assert model.condition_schema == SCHEMA
     noise = [(7, 0), (7, 1)]
     zeros = torch.tensor([SCHEMA.encode({"label": "0"})] * 2)
@@ -192,29 +194,32 @@ def test_a_condition_changes_the_sample_and_only_where_it_differs(trained):
     assert not torch.allclose(before[1], after[1], atol=1e-2)
 
 
+@families(AttributeClassifier)
 def test_a_classifier_gives_condition_vectors_and_knows_most_digits(trained):
-    model = having(trained, AttributeClassifier)
+    model = trained.model
     found = model.classify(trained.x)
     assert found.shape == trained.labels.shape
     assert torch.equal(found.sum(dim=1), torch.ones(len(found)))
     assert (found.argmax(1) == trained.labels.argmax(1)).float().mean() > 0.6
 
 
-def test_a_missing_or_unwanted_condition_is_refused(trained):
-    having(trained, Sampler)
-    noise = Noise.of_rows(0)
-    if offers(trained.model, Conditional):
-        with pytest.raises(InvalidCondition, match="needs a condition: label"):
-            trained.model.sample(noise)
-        with pytest.raises(InvalidCondition, match="width 10, got"):
-            trained.model.sample(noise, torch.zeros(1, 3))
-    else:
-        with pytest.raises(InvalidCondition, match="takes no condition"):
-            trained.model.sample(noise, torch.zeros(1, 10))
+@families(Sampler, Conditional)
+def test_a_missing_condition_is_refused(trained):
+    with pytest.raises(InvalidCondition, match="needs a condition: label"):
+        trained.model.sample(Noise.of_rows(0))
+    with pytest.raises(InvalidCondition, match="width 10, got"):
+        trained.model.sample(Noise.of_rows(0), torch.zeros(1, 3))
 
 
+@families(Sampler, without=Conditional)
+def test_an_unwanted_condition_is_refused(trained):
+    with pytest.raises(InvalidCondition, match="takes no condition"):
+        trained.model.sample(Noise.of_rows(0), torch.zeros(1, 10))
+
+
+@families(Encoder)
 def test_pictures_of_another_shape_are_refused(trained):
-    model = having(trained, Encoder)
+    model = trained.model
     with pytest.raises(WrongShape, match=r"expected rows of shape \(1, 8, 8\), got \(1, 9, 8\)"):
         model.encode(torch.zeros(1, 1, 9, 8), trained.condition(1))
 
@@ -239,15 +244,13 @@ def test_every_parameter_learns(trained):
         torch.manual_seed(1)
         model = registry.build(trained.name, trained.model.config)
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
-    from models.learning import Batch
-
     learn(model, [Batch(trained.x, trained.condition(len(trained.x)))], epochs=3)
     still = [name for name, tensor in model.named_parameters() if torch.equal(tensor, before[name])]
     assert still == []
 
 
+@families(Sampler)
 def test_no_global_random_state_is_touched(trained):
-    having(trained, Sampler)
     state = torch.get_rng_state()
     condition = trained.condition(ROWS)
     trained.model.sample(Noise.of_rows(0, count=ROWS), condition)
@@ -258,9 +261,10 @@ def test_no_global_random_state_is_touched(trained):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@families(Density)
 def test_bits_per_dimension_are_within_reason(trained):
     """A model that has learned anything beats 256 equally likely levels: 8 bits a pixel."""
-    model = having(trained, Density)
+    model = trained.model
     x, condition = trained.x, trained.condition(len(trained.x))
     found = model.log_prob(x, Noise.of_rows(0, count=len(x)), 1, condition)
     dequantization = math.log(256) if found.measure == "density" else 0.0
