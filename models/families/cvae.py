@@ -23,16 +23,14 @@ from models.capabilities import (
     Conditional,
     Density,
     Encoder,
-    Latent,
-    LatentSpace,
     Likelihood,
     Posterior,
-    Sampler,
 )
 from models.conditions import Attribute, Boolean, Categorical, ConditionSchema
 from models.family import ConditionalConfig, Family
 from models.learning import Batch, Gradient, Losses, Passes
 from models.networks.coders import Coder, CoderConfig, Decoder
+from models.networks.gaussian_latent import GaussianLatent
 from models.networks.outputs import Likelihoods, output
 from models.networks.stacks import mean_row
 from models.networks.variational import kl_to_prior, reparameterize, variational_bound
@@ -61,8 +59,7 @@ class CVAEConfig(CoderConfig, ConditionalConfig):
 
 class CVAE(
     Family[CVAEConfig],
-    Sampler,
-    Latent,
+    GaussianLatent,
     Encoder,
     Density,
     Conditional,
@@ -85,15 +82,8 @@ class CVAE(
         return self.config.condition
 
     @property
-    def latent_spaces(self) -> tuple[LatentSpace, ...]:
-        width = self.config.latent_width
-        return (LatentSpace(name="z", shape=(width,), prior="standard_normal"),)
-
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.decode(self.draw(noise), condition)
-
-    def draw(self, noise: Noise) -> Tensor:
-        return noise.normal((self.config.latent_width,))
+    def latent_width(self) -> int:
+        return self.config.latent_width
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         y = self.check_condition(condition)

@@ -23,14 +23,12 @@ from models.capabilities import (
     Condition,
     Conditional,
     Encoder,
-    Latent,
-    LatentSpace,
     Posterior,
-    Sampler,
 )
 from models.conditions import ConditionSchema
 from models.family import ConditionalConfig, Family
 from models.learning import Adversarial, Batch, Losses
+from models.networks.gaussian_latent import GaussianLatent
 from models.noise import Noise
 
 
@@ -101,7 +99,7 @@ class DCGANConfig(ConditionalConfig):
         )
 
 
-class DCGAN(Family[DCGANConfig], Sampler, Latent, Encoder, Conditional, Adversarial):
+class DCGAN(Family[DCGANConfig], GaussianLatent, Encoder, Conditional, Adversarial):
     inference = "optimisation"
 
     def __init__(self, config: DCGANConfig) -> None:
@@ -115,15 +113,8 @@ class DCGAN(Family[DCGANConfig], Sampler, Latent, Encoder, Conditional, Adversar
         return self.config.condition
 
     @property
-    def latent_spaces(self) -> tuple[LatentSpace, ...]:
-        width = self.config.latent_width
-        return (LatentSpace(name="z", shape=(width,), prior="standard_normal"),)
-
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.decode(self.draw(noise), condition)
-
-    def draw(self, noise: Noise) -> Tensor:
-        return noise.normal((self.config.latent_width,))
+    def latent_width(self) -> int:
+        return self.config.latent_width
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         y = self.check_condition(condition)

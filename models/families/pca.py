@@ -20,16 +20,14 @@ from models.capabilities import (
     Condition,
     Density,
     Encoder,
-    Latent,
-    LatentSpace,
     Likelihood,
     Posterior,
-    Sampler,
 )
 from models.conditions import ConditionSchema
 from models.errors import InvalidInput
 from models.family import Family, FamilyConfig
 from models.learning import ClosedForm, Passes
+from models.networks.gaussian_latent import GaussianLatent
 from models.noise import Noise
 
 SUBSPACE_STEPS = 12  # passes over the data; the error falls by the ratio of variances at each
@@ -52,7 +50,7 @@ class PCAConfig(FamilyConfig):
         return cls.for_data(shape, condition, components=min(10, math.prod(shape) - 1))
 
 
-class PCA(Family[PCAConfig], Sampler, Latent, Encoder, Density, ClosedForm):
+class PCA(Family[PCAConfig], GaussianLatent, Encoder, Density, ClosedForm):
     inference = "closed_form"
     maximum_effort: ClassVar[int] = 1
 
@@ -71,21 +69,14 @@ class PCA(Family[PCAConfig], Sampler, Latent, Encoder, Density, ClosedForm):
         self.register_buffer("noise_variance", torch.ones((), dtype=torch.float64))
 
     @property
-    def latent_spaces(self) -> tuple[LatentSpace, ...]:
-        shape = (self.config.components,)
-        return (LatentSpace(name="z", shape=shape, prior="standard_normal"),)
+    def latent_width(self) -> int:
+        return self.config.components
 
     @property
     def loadings(self) -> Tensor:
         """W, shape (q, D): the axes times sqrt(variance - sigma^2) (equation 7)."""
         lengths = (self.variances - self.noise_variance).clamp(min=0).sqrt()
         return lengths[:, None] * self.axes
-
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.decode(self.draw(noise), condition)
-
-    def draw(self, noise: Noise) -> Tensor:
-        return noise.normal((self.config.components,))
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         self.check_condition(condition)

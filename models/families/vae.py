@@ -18,16 +18,14 @@ from models.capabilities import (
     Condition,
     Density,
     Encoder,
-    Latent,
-    LatentSpace,
     Likelihood,
     Posterior,
-    Sampler,
 )
 from models.conditions import ConditionSchema
 from models.family import Family
 from models.learning import Batch, Gradient, Losses, Passes
 from models.networks.coders import Coder, CoderConfig, Decoder
+from models.networks.gaussian_latent import GaussianLatent
 from models.networks.outputs import Likelihoods, output
 from models.networks.stacks import mean_row
 from models.networks.variational import kl_to_prior, reparameterize, variational_bound
@@ -51,7 +49,7 @@ class VAEConfig(CoderConfig):
         return cls.for_data(shape, condition, hidden=(64,), latent_width=4, likelihood=likelihood)
 
 
-class VAE(Family[VAEConfig], Sampler, Latent, Encoder, Density, Gradient):
+class VAE(Family[VAEConfig], GaussianLatent, Encoder, Density, Gradient):
     inference = "amortised"
     maximum_effort: ClassVar[int] = 10_000
 
@@ -62,15 +60,8 @@ class VAE(Family[VAEConfig], Sampler, Latent, Encoder, Density, Gradient):
         self.decoder = Decoder(config, 0, self.output.numbers_per_value)
 
     @property
-    def latent_spaces(self) -> tuple[LatentSpace, ...]:
-        width = self.config.latent_width
-        return (LatentSpace(name="z", shape=(width,), prior="standard_normal"),)
-
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.decode(self.draw(noise), condition)
-
-    def draw(self, noise: Noise) -> Tensor:
-        return noise.normal((self.config.latent_width,))
+    def latent_width(self) -> int:
+        return self.config.latent_width
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         self.check_condition(condition)
