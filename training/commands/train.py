@@ -44,7 +44,7 @@ def train(
         Path | None, typer.Option(help="Where the bundle goes.  [default: bundles/RECIPE]")
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="Checkpoints and logs.  [default: runs/RECIPE]")
+        Path | None, typer.Option(help="Checkpoints and logs.  [default: runs/ and the name of --out]")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint if there is one.")
@@ -81,10 +81,12 @@ def train(
     from training.run import Place
     from training.run import train as run
 
+    out = out or Path("bundles") / path.stem
     place = Place(
         recipe_name=path.stem,
-        out=out or Path("bundles") / path.stem,
-        directory=RunDirectory(run_dir or Path("runs") / path.stem),
+        out=out,
+        # Two bundles of one recipe are two runs, and neither stands in the other's way.
+        directory=RunDirectory(run_dir or Path("runs") / out.name),
         beginning="resume" if resume else "restart" if restart else "new",
         data_root=data_root,
         device=device.value,
