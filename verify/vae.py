@@ -17,17 +17,20 @@ from models.bundle import load_bundle
 from models.noise import Noise
 from training.data.registry import load_data
 
+VARIANTS = {"static": "static", "dynamic": "grey"}  # of the data set mnist
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--binarization", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=5000)
     arguments = parser.parse_args()
     model = load_bundle(arguments.bundle).model
-    for variant in ("static", "grey"):
-        data = load_data("mnist", {"variant": variant}, arguments.data_root)
+    for name in arguments.binarization:
+        data = load_data("mnist", {"variant": VARIANTS[name]}, arguments.data_root)
         chosen = np.random.Generator(np.random.Philox(key=[1, 0])).permutation(
             len(data.test.values)
         )
@@ -42,7 +45,6 @@ def main() -> None:
         ]
         nats = torch.cat([bound.nats for bound in bounds])
         own = torch.cat([bound.standard_error for bound in bounds])
-        name = "static" if variant == "static" else "dynamic"
         print(
             f"| {arguments.bundle.name} | {name} | {len(x)} | {-elbo.mean():.2f} "
             f"| {-nats.mean():.2f} +- {nats.std() / len(nats) ** 0.5:.2f} | {own.mean():.3f} "

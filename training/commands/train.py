@@ -44,7 +44,8 @@ def train(
         Path | None, typer.Option(help="Where the bundle goes.  [default: bundles/RECIPE]")
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="Checkpoints and logs.  [default: runs/ and the name of --out]")
+        Path | None,
+        typer.Option(help="Checkpoints and logs.  [default: runs/ and the name of --out]"),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the last checkpoint if there is one.")
