@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import NonNegativeFloat, model_validator
+from pydantic import model_validator
 from torch import Tensor
 
 from models.capabilities import (
@@ -29,32 +29,28 @@ from models.capabilities import (
 from models.conditions import Attribute, Boolean, Categorical, ConditionSchema
 from models.family import ConditionalConfig, Family
 from models.learning import Batch, Gradient, Losses, Passes
-from models.networks.coders import Coder, CoderConfig, Decoder
+from models.networks.coders import Coder, Decoder
 from models.networks.gaussian_latent import GaussianLatent
-from models.networks.outputs import Likelihoods, output
+from models.networks.outputs import output
 from models.networks.stacks import mean_row
-from models.networks.variational import kl_to_prior, reparameterize, variational_bound
+from models.networks.variational import (
+    VariationalConfig,
+    kl_to_prior,
+    reparameterize,
+    variational_bound,
+)
 from models.noise import Noise
 
 
-class CVAEConfig(CoderConfig, ConditionalConfig):
-    likelihood: Likelihoods = "discretized_logistic"
-    # Weight of the KL term; 1 is the ELBO. More drives what y says already out of z the sooner,
-    # which is what makes a generated picture obey y.
-    beta: NonNegativeFloat = 1.0
+class CVAEConfig(VariationalConfig, ConditionalConfig):
+    """More `beta` drives what y says already out of z the sooner, which is what makes a generated
+    picture obey y."""
 
     @model_validator(mode="after")
     def _has_attributes(self) -> Self:
         if not self.condition.attributes:
             raise ValueError("needs data with attributes or class labels")
-        if len(self.shape) == 1 and self.likelihood != "gaussian":
-            raise ValueError("points need likelihood = 'gaussian'; the others are about pictures")
         return self
-
-    @classmethod
-    def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
-        likelihood = "gaussian" if len(shape) == 1 else "discretized_logistic"
-        return cls.for_data(shape, condition, hidden=(64,), latent_width=4, likelihood=likelihood)
 
 
 class CVAE(

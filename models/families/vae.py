@@ -8,10 +8,10 @@ of training (Bowman et al., 2016, arXiv:1511.06349), which keeps latents from dy
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 import torch
-from pydantic import Field, NonNegativeFloat, model_validator
+from pydantic import Field
 from torch import Tensor
 
 from models.capabilities import (
@@ -21,32 +21,23 @@ from models.capabilities import (
     Likelihood,
     Posterior,
 )
-from models.conditions import ConditionSchema
 from models.family import Family
 from models.learning import Batch, Gradient, Losses, Passes
-from models.networks.coders import Coder, CoderConfig, Decoder
+from models.networks.coders import Coder, Decoder
 from models.networks.gaussian_latent import GaussianLatent
-from models.networks.outputs import Likelihoods, output
+from models.networks.outputs import output
 from models.networks.stacks import mean_row
-from models.networks.variational import kl_to_prior, reparameterize, variational_bound
+from models.networks.variational import (
+    VariationalConfig,
+    kl_to_prior,
+    reparameterize,
+    variational_bound,
+)
 from models.noise import Noise
 
 
-class VAEConfig(CoderConfig):
-    likelihood: Likelihoods = "discretized_logistic"
-    beta: NonNegativeFloat = 1.0  # weight of the KL term; 1 is the ELBO
+class VAEConfig(VariationalConfig):
     kl_warm_up: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of training
-
-    @model_validator(mode="after")
-    def _likelihood_fits_the_data(self) -> Self:
-        if len(self.shape) == 1 and self.likelihood != "gaussian":
-            raise ValueError("points need likelihood = 'gaussian'; the others are about pictures")
-        return self
-
-    @classmethod
-    def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
-        likelihood = "gaussian" if len(shape) == 1 else "discretized_logistic"
-        return cls.for_data(shape, condition, hidden=(64,), latent_width=4, likelihood=likelihood)
 
 
 class VAE(Family[VAEConfig], GaussianLatent, Encoder, Density, Gradient):

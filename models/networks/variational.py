@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Self
 
 import torch
+from pydantic import NonNegativeFloat, model_validator
 from torch import Tensor
 
 from models.capabilities import Likelihood, Posterior
-from models.networks.outputs import Output
+from models.conditions import ConditionSchema
+from models.networks.coders import CoderConfig
+from models.networks.outputs import Likelihoods, Output
 from models.noise import Noise
 
 IMPORTANCE_SAMPLES_AT_ONCE = 50  # keeps the decoder's activations small at any effort
+
+
+class VariationalConfig(CoderConfig):
+    """The settings of an encoder, a decoder and what the decoder's numbers mean."""
+
+    likelihood: Likelihoods = "discretized_logistic"
+    beta: NonNegativeFloat = 1.0  # weight of the KL term; 1 is the ELBO
+
+    @model_validator(mode="after")
+    def _likelihood_fits_the_data(self) -> Self:
+        if len(self.shape) == 1 and self.likelihood != "gaussian":
+            raise ValueError("points need likelihood = 'gaussian'; the others are about pictures")
+        return self
+
+    @classmethod
+    def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
+        likelihood = "gaussian" if len(shape) == 1 else "discretized_logistic"
+        return cls.for_data(shape, condition, hidden=(64,), latent_width=4, likelihood=likelihood)
 
 
 def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
