@@ -194,17 +194,7 @@ def load_bundle(path: Path | str, device: torch.device | str = "cpu") -> Bundle:
     contents = {
         name: _read_checked(path, name, expected) for name, expected in description.files.items()
     }
-    try:
-        with torch.device("meta"):
-            model = registry.build(description.family, description.config)
-    except LatentdError as error:
-        raise BundleCorrupt(CONFIG, str(error)) from error
-    if (
-        description.shape != model.config.shape
-        or description.condition_schema != _condition_schema(model)
-        or description.capabilities != capabilities_of(model)
-    ):
-        raise BundleCorrupt(CONFIG, "the description does not fit the family's configuration")
+    model = build_blank(description)
     _load_weights(model, contents[WEIGHTS])
     model.eval().requires_grad_(False).to(device)
     return Bundle(model, description, digest, path, contents[CARD].decode("utf-8", "replace"))
@@ -247,6 +237,26 @@ def read_description(path: Path) -> tuple[Description, str]:
     if not {WEIGHTS, REFERENCE, CARD, GRID} <= set(description.files) <= set(FILES):
         raise BundleCorrupt(CONFIG, "lists other files than a bundle has")
     return description, digest
+
+
+def build_blank(description: Description) -> Family[FamilyConfig]:
+    """The described model on torch's meta device: it has shapes, but no weights and no memory.
+
+    Raises:
+        BundleCorrupt: there is no such model, or it is not as it is described.
+    """
+    try:
+        with torch.device("meta"):
+            model = registry.build(description.family, description.config)
+    except LatentdError as error:
+        raise BundleCorrupt(CONFIG, str(error)) from error
+    if (
+        description.shape != model.config.shape
+        or description.condition_schema != _condition_schema(model)
+        or description.capabilities != capabilities_of(model)
+    ):
+        raise BundleCorrupt(CONFIG, "the description does not fit the family's configuration")
+    return model
 
 
 def library_versions() -> dict[str, str]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from models.conditions import ConditionSchema
 from models.noise import Noise
+from models.steps import Chains, Steps
 
 Condition: TypeAlias = Tensor
 
@@ -101,6 +102,47 @@ class Latent(Capability):
         """Latents to pictures, (B, *latent shape) -> (B, C, H, W) in [0, 1]."""
 
 
+class Stepwise(Capability):
+    """A sampler of many steps: each row of a batch is at a step of its own, so that rows join and
+    leave between steps, and a long chain holds nobody up."""
+
+    @property
+    @abstractmethod
+    def default_steps(self) -> int:
+        """How many steps a chain takes unless the caller says otherwise."""
+
+    @property
+    def largest_steps(self) -> int:
+        """The most steps that a caller may ask for."""
+        return self.default_steps
+
+    @abstractmethod
+    def begin(
+        self, noise: Noise, condition: Condition | None = None, steps: int | None = None
+    ) -> Chains:
+        """A chain for each row of noise, before its first step."""
+
+    @abstractmethod
+    def advance(self, chains: Chains) -> Chains:
+        """One step of each chain; those that are done stay as they are (`Chains.advanced`)."""
+
+    @abstractmethod
+    def finish(self, chains: Chains) -> Tensor:
+        """The pictures that chains have come to, (B, C, H, W) in [0, 1], or (B, D).
+
+        Asked of chains that are not done, it gives a preview.
+        """
+
+    def run_chains(
+        self, noise: Noise, condition: Condition | None = None, steps: int | None = None
+    ) -> Tensor:
+        """All steps at once: what a stepwise family's `sample` is."""
+        chains = self.begin(noise, condition, steps)
+        while bool((chains.left > 0).any()):
+            chains = self.advance(chains)
+        return self.finish(chains)
+
+
 class Encoder(Capability):
     """Finds the latents of pictures."""
 
@@ -110,6 +152,11 @@ class Encoder(Capability):
     @abstractmethod
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
         """Pictures (B, C, H, W) in [0, 1] to the posterior over their latents."""
+
+    def encoding(self, x: Tensor, condition: Condition | None = None) -> Steps[Posterior]:
+        """`encode` in steps, where it takes many."""
+        yield from ()
+        return self.encode(x, condition)
 
 
 class Density(Capability):
@@ -131,6 +178,13 @@ class Density(Capability):
         Raises:
             InvalidPicture: x lies outside what the model gives probabilities to.
         """
+
+    def scoring(
+        self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
+    ) -> Steps[Likelihood]:
+        """`log_prob` in steps, where a large effort takes many."""
+        yield from ()
+        return self.log_prob(x, noise, effort, condition)
 
 
 class Conditional(Capability):

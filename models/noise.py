@@ -30,13 +30,18 @@ class Noise:
     """
 
     def __init__(
-        self, keys: Sequence[Key], stream: str = "", device: torch.device | str = "cpu"
+        self,
+        keys: Sequence[Key],
+        stream: str = "",
+        device: torch.device | str = "cpu",
+        steps: Sequence[int] | None = None,
     ) -> None:
         """
         Args:
             keys: (seed, row) of each row, both from 0 to 2**53 - 1.
             stream: which of a row's independent streams.
             device: where the drawn tensors go; the numbers are the same on every device.
+            steps: of each row, which step's part of the stream it is; parts never overlap.
         Raises:
             InvalidInput: a seed or row is negative or too large.
         """
@@ -47,12 +52,15 @@ class Noise:
         self.stream_name = stream
         self.device = torch.device(device)
         word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
-        # The counter counts upward from its first word, so that its last word,
-        # never reached by counting, separates the streams.
-        counter = np.array([0, 0, 0, word], np.uint64)
+        # The counter counts upward from its first word, so that its last two words, never reached
+        # by counting, separate steps and streams.
         self._generators = [
-            np.random.Generator(np.random.Philox(key=np.array(key, np.uint64), counter=counter))
-            for key in keys
+            np.random.Generator(
+                np.random.Philox(
+                    key=np.array(key, np.uint64), counter=np.array([0, 0, step, word], np.uint64)
+                )
+            )
+            for key, step in zip(keys, steps or [0] * len(keys), strict=True)
         ]
 
     @classmethod

@@ -11,6 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+import tests.families  # noqa: F401 - registers them
 from models import registry
 from models.capabilities import Capability, Conditional, offers
 from models.conditions import ConditionSchema

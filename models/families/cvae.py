@@ -40,6 +40,7 @@ from models.networks.variational import (
     variational_bound,
 )
 from models.noise import Noise
+from models.steps import Steps, finished
 
 
 class CVAEConfig(VariationalConfig, ConditionalConfig):
@@ -94,6 +95,11 @@ class CVAE(
     def log_prob(
         self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
     ) -> Likelihood:
+        return finished(self.scoring(x, noise, effort, condition))
+
+    def scoring(
+        self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
+    ) -> Steps[Likelihood]:
         posterior = self.encode(x, condition)
         self.output.check(x)
 
@@ -102,7 +108,7 @@ class CVAE(
             parameters: Tensor = self.decoder(z, y)
             return parameters
 
-        return variational_bound(x, posterior, decode, self.output, noise, effort)
+        return (yield from variational_bound(x, posterior, decode, self.output, noise, effort))
 
     def classify(self, x: Tensor) -> Condition:
         self.check_rows(x)

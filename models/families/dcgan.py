@@ -11,6 +11,7 @@ ReLU and Tanh in the generator, LeakyReLU in the discriminator. Encoding is a se
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Self
 
@@ -30,6 +31,7 @@ from models.family import ConditionalConfig, Family
 from models.learning import Adversarial, Batch, Losses
 from models.networks.gaussian_latent import GaussianLatent
 from models.noise import Noise
+from models.steps import Steps, finished
 
 
 class DCGANConfig(ConditionalConfig):
@@ -125,10 +127,20 @@ class DCGAN(Family[DCGANConfig], GaussianLatent, Encoder, Conditional, Adversari
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
         """The z whose picture is nearest to x, by gradient descent from several starts (Lipton &
         Tripathi, 2017, arXiv:1702.04782). A generator need not contain x: the residual tells."""
+        return finished(self.encoding(x, condition))
+
+    def encoding(self, x: Tensor, condition: Condition | None = None) -> Steps[Posterior]:
         self.check_rows(x)
+        restarts, steps = self.config.inversion_restarts, self.config.inversion_steps
         # The starts are always the same, so that encoding is a function of x alone.
-        starts = Noise.of_rows(seed=0, count=self.config.inversion_restarts).stream("inversion")
-        found = [self._descend(x, condition, z.expand(len(x), -1)) for z in self.draw(starts).to(x)]
+        starts = Noise.of_rows(seed=0, count=restarts).stream("inversion")
+        found = []
+        for restart, start in enumerate(self.draw(starts).to(x)):
+            search = self._descend(x, condition, start.expand(len(x), -1))
+            for left in range(steps - 1, -1, -1):
+                z = next(search)
+                yield left + (restarts - 1 - restart) * steps
+            found.append((z, self._errors(z, x, condition)))
         latents = torch.stack([z for z, _ in found])  # (restarts, B, D)
         errors = torch.stack([error for _, error in found])  # (restarts, B)
         residual, best = errors.min(dim=0)
@@ -165,23 +177,20 @@ class DCGAN(Family[DCGANConfig], GaussianLatent, Encoder, Conditional, Adversari
         log_odds: Tensor = self.discriminator(inputs)
         return log_odds.flatten()
 
-    def _descend(
-        self, x: Tensor, condition: Condition | None, start: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The latents found from `start`, (B, D), and their mean squared errors, (B,)."""
-
-        def errors(z: Tensor) -> Tensor:
-            return (self.decode(z, condition) - x).square().flatten(1).mean(dim=1)
-
-        with torch.enable_grad():
-            z = start.clone().requires_grad_()
-            optimizer = torch.optim.Adam([z], lr=self.config.inversion_rate)
-            for _ in range(self.config.inversion_steps):
+    def _descend(self, x: Tensor, condition: Condition | None, start: Tensor) -> Iterator[Tensor]:
+        """The latents after each step from `start`, (B, D)."""
+        z = start.clone().requires_grad_()
+        optimizer = torch.optim.Adam([z], lr=self.config.inversion_rate)
+        while True:
+            with torch.enable_grad():  # within a step only: in between, others compute
                 # A sum, so that no row's step depends on the others.
-                (z.grad,) = torch.autograd.grad(errors(z).sum(), [z])
-                optimizer.step()
-        z = z.detach()
-        return z, errors(z)
+                (z.grad,) = torch.autograd.grad(self._errors(z, x, condition).sum(), [z])
+            optimizer.step()
+            yield z.detach()
+
+    def _errors(self, z: Tensor, x: Tensor, condition: Condition | None) -> Tensor:
+        """Mean squared error of each picture, (B,)."""
+        return (self.decode(z, condition) - x).square().flatten(1).mean(dim=1)
 
 
 def _generator(config: DCGANConfig) -> nn.Sequential:

@@ -34,6 +34,7 @@ from models.networks.variational import (
     variational_bound,
 )
 from models.noise import Noise
+from models.steps import Steps, finished
 
 
 class VAEConfig(VariationalConfig):
@@ -67,10 +68,17 @@ class VAE(Family[VAEConfig], GaussianLatent, Encoder, Density, Gradient):
     def log_prob(
         self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
     ) -> Likelihood:
+        return finished(self.scoring(x, noise, effort, condition))
+
+    def scoring(
+        self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
+    ) -> Steps[Likelihood]:
         posterior = self.encode(x, condition)
         self.output.check(x)
-        return variational_bound(
-            x, posterior, lambda z, _: self.decoder(z), self.output, noise, effort
+        return (
+            yield from variational_bound(
+                x, posterior, lambda z, _: self.decoder(z), self.output, noise, effort
+            )
         )
 
     def prepare(self, passes: Passes) -> None:

@@ -15,6 +15,7 @@ from models.conditions import ConditionSchema
 from models.networks.coders import CoderConfig
 from models.networks.outputs import Likelihoods, Output
 from models.noise import Noise
+from models.steps import Steps
 
 IMPORTANCE_SAMPLES_AT_ONCE = 50  # keeps the decoder's activations small at any effort
 
@@ -97,7 +98,7 @@ def variational_bound(
     output: Output,
     noise: Noise,
     effort: int,
-) -> Likelihood:
+) -> Steps[Likelihood]:
     """ELBO (effort 1, with the KL in closed form) or the importance bound of `effort` samples.
 
     Args:
@@ -129,4 +130,5 @@ def variational_bound(
         log_p_z = log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
         log_q = log_normal(z, mean[:, None], log_variance[:, None])
         bound.add(log_p_x + log_p_z - log_q)
+        yield math.ceil((effort - start) / IMPORTANCE_SAMPLES_AT_ONCE) - 1
     return Likelihood(bound.nats(), "lower_bound", bound.standard_error(), output.measure)

@@ -18,12 +18,14 @@ from models.capabilities import (
     Encoder,
     Latent,
     Sampler,
+    Stepwise,
     capabilities_of,
     offers,
 )
 from models.errors import InvalidCondition, WrongShape
 from models.learning import Adversarial, Batch, ClosedForm, Gradient
 from models.noise import Noise
+from models.steps import Chains
 from tests.conftest import SCHEMA, SHAPE, families, learn
 
 ROWS = 4
@@ -270,3 +272,32 @@ def test_bits_per_dimension_are_within_reason(trained):
     dequantization = math.log(256) if found.measure == "density" else 0.0
     bits = (-found.nats.mean() / 64 + dequantization) / math.log(2)
     assert 0 < bits < 8
+
+
+@families(Stepwise)
+def test_chains_may_join_pause_and_leave_at_every_step(trained):
+    """Rows that start later, ride beside others or are moved about come to the same end."""
+    model = trained.model
+    wanted = model.run_chains(Noise.of_rows(7, count=3), trained.condition(3), steps=6)
+    early = model.begin(Noise.of_rows(7, count=2), trained.condition(2), steps=6)
+    early = model.advance(model.advance(early))
+    late = model.begin(
+        Noise.of_rows(7, first_row=2),
+        None if trained.condition(3) is None else trained.condition(3)[2:],
+        steps=6,
+    )
+    chains = Chains.joined([late, early]).rows([1, 2, 0])  # as in `wanted`
+    while (chains.left > 0).any():
+        chains = model.advance(chains)
+    assert chains.taken.tolist() == [6, 6, 6]
+    assert torch.allclose(model.finish(chains), wanted, atol=1e-5)
+
+
+@families(Stepwise)
+def test_a_step_of_a_chain_that_is_done_changes_nothing(trained):
+    model = trained.model
+    chains = model.begin(Noise.of_rows(7, count=2), trained.condition(2), steps=1)
+    done = model.advance(chains)
+    again = model.advance(done)
+    assert torch.equal(model.finish(done), model.finish(again))
+    assert again.taken.tolist() == [1, 1]

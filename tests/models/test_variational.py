@@ -10,6 +10,7 @@ from models.capabilities import Posterior
 from models.networks.outputs import Output
 from models.networks.variational import ImportanceBound, kl_to_prior, variational_bound
 from models.noise import Noise
+from models.steps import finished
 
 
 class UnitNormal(Output):
@@ -41,7 +42,9 @@ LOG_VARIANCE = 0.7 - PRECISION.diagonal().log().expand(6, 2)
 def bound(effort, seed=0):
     posterior = Posterior(POSTERIOR_MEAN, LOG_VARIANCE)
     noise = Noise.of_rows(seed, count=6)
-    return variational_bound(X, posterior, lambda z, _: z @ W, UnitNormal(), noise, effort)
+    return finished(
+        variational_bound(X, posterior, lambda z, _: z @ W, UnitNormal(), noise, effort)
+    )
 
 
 def test_kl_agrees_with_torch():
@@ -89,6 +92,8 @@ def test_the_bound_does_not_depend_on_how_its_weights_arrive():
 
 def test_a_point_posterior_has_no_bound():
     with pytest.raises(ValueError, match="variance"):
-        variational_bound(
-            X, Posterior(POSTERIOR_MEAN), lambda z, _: z, UnitNormal(), Noise.of_rows(0), 1
+        finished(
+            variational_bound(
+                X, Posterior(POSTERIOR_MEAN), lambda z, _: z, UnitNormal(), Noise.of_rows(0), 1
+            )
         )
