@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch.overrides import TorchFunctionMode
 
 from models import registry
 from models.capabilities import Conditional, Latent, LatentSpace, capabilities_of
@@ -38,6 +39,8 @@ CARD = "README.md"
 GRID = "samples.png"
 ANIMATION = "training.webp"
 FILES = (WEIGHTS, REFERENCE, CARD, GRID, ANIMATION)
+
+DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # that initialisation is made of
 
 Json = Any  # whatever json.loads returns
 
@@ -246,7 +249,7 @@ def build_blank(description: Description) -> Family[FamilyConfig]:
         BundleCorrupt: there is no such model, or it is not as it is described.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoInitialisation():
             model = registry.build(description.family, description.config)
     except LatentdError as error:
         raise BundleCorrupt(CONFIG, str(error)) from error
@@ -257,6 +260,22 @@ def build_blank(description: Description) -> Family[FamilyConfig]:
     ):
         raise BundleCorrupt(CONFIG, "the description does not fit the family's configuration")
     return model
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """Leaves out `torch.nn.init`: there are no numbers to set, and torch takes seconds to import
+    what it needs for setting none."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in DRAWS:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def library_versions() -> dict[str, str]:

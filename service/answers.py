@@ -10,7 +10,7 @@ import base64
 import io
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -23,12 +23,13 @@ from torch import Tensor
 
 from models.conditions import Value
 from service.calls import Call, facts_of
-from service.catalog import Served
-from service.negotiation import JSON, NPY, PNG, SAFETENSORS, WEBP, ZIP
+from service.catalog import Described
+from service.negotiation import JSON, NPY, OCTETS, PNG, SAFETENSORS, WEBP, ZIP
 from service.pictures import grid, levels_of, png, webp
+from service.work import Decode, Rows
 
 NUMBERS = (JSON, NPY, SAFETENSORS)
-PICTURES = (JSON, PNG, WEBP, NPY, SAFETENSORS, ZIP)
+PICTURES = (JSON, PNG, WEBP, NPY, OCTETS, SAFETENSORS, ZIP)
 
 
 class Answer(BaseModel):
@@ -39,7 +40,10 @@ class Answer(BaseModel):
     model: str
     digest: Annotated[str, Field(description="Of the bundle: with it, everything is reproducible.")]
     operation: str
-    determinism: Literal["strict"]
+    determinism: Annotated[
+        Literal["strict", "fast"],
+        Field(description="strict: model, digest, parameters, seed and row name the bytes."),
+    ]
     seed: int | None
 
 
@@ -63,7 +67,7 @@ class Pictures:
     """Pictures that go out, and what is told of them.
 
     Args:
-        x: (B, C, H, W) in [0, 1], or (B, D).
+        x: (B, C, H, W) in [0, 1], or as 256 levels, uint8; or (B, D).
         rows: a number each; the rows of noise where they were drawn.
         latents: where they are asked for, (B, *latent shape).
         columns: of the grid, where one picture shows all.
@@ -88,27 +92,57 @@ class Pictures:
         self.each = self.each or [{}] * count
 
 
-def picture_formats(served: Served) -> tuple[str, ...]:
+def picture_formats(model: Described) -> tuple[str, ...]:
     """The formats in which a model's pictures can go out, the default first."""
-    return PICTURES if served.has_pictures else NUMBERS
+    return PICTURES if model.has_pictures else NUMBERS
 
 
-def number_formats(served: Served) -> tuple[str, ...]:
+def number_formats(model: Described) -> tuple[str, ...]:
     """The formats in which numbers can go out."""
     return NUMBERS
 
 
-async def answer_pictures(call: Call, found: Pictures) -> Response:
-    """The response, made beside the event loop."""
+def picture_response(call: Call, found: Pictures) -> Response:
+    """Pictures in the format that was asked for; it takes a while."""
+    facts = {**facts_of(call, found.seed), **found.facts}
+    if call.format == JSON:
+        return Response(orjson.dumps(_document(call, found, facts)), media_type=JSON)
+    content = _RENDERERS[call.format](call, found, facts)
+    return Response(content, media_type=call.format, headers=_headers(facts, found.rows[0]))
 
-    def make() -> Response:
-        facts = {**facts_of(call, found.seed), **found.facts}
-        if call.format == JSON:
-            return Response(orjson.dumps(_document(call, found, facts)), media_type=JSON)
-        content = _RENDERERS[call.format](call, found, facts)
-        return Response(content, media_type=call.format, headers=_headers(facts, found.rows[0]))
 
-    return await call.in_thread(make)
+def facts_in_lines(call: Call, seed: int | None) -> bytes:
+    """The first line of an answer in lines."""
+    return orjson.dumps(facts_of(call, seed)) + b"\n"
+
+
+def picture_lines(call: Call, found: Pictures) -> bytes:
+    """Pictures as lines of JSON."""
+    facts = {**facts_of(call, found.seed), **found.facts}
+    pictures = _document(call, found, facts)["pictures"]
+    return b"".join(orjson.dumps(picture) + b"\n" for picture in pictures)
+
+
+async def answer_decoded(
+    call: Call,
+    z: Tensor,
+    y: Tensor | None,
+    show: Callable[[Tensor], Pictures],
+    *,
+    exact: bool = False,
+) -> Response:
+    """The pictures of latents (B, *latent shape) under conditions (B, width).
+
+    Args:
+        show: what goes out, of pictures (B, C, H, W); it runs in a coding thread.
+        exact: `show` needs them as floats, not as levels.
+    """
+    work = Decode(as_levels=call.shows_levels and not exact)
+    rows = Rows(len(z), {"z": z} if y is None else {"z": z, "y": y})
+    response: Response = await call.run(
+        work, rows, encode=lambda outputs: picture_response(call, show(outputs["x"]))
+    )
+    return response
 
 
 async def answer_numbers(
@@ -172,10 +206,11 @@ def _document(call: Call, found: Pictures, facts: dict[str, Any]) -> dict[str, A
 
 
 def _png_files(call: Call, found: Pictures, facts: dict[str, Any]) -> list[bytes]:
-    levels = levels_of(found.x)
-    parameters = _parameters(found)
+    levels = levels_of(found.x).numpy()
+    # Said of every picture alike, so that only the row is written anew for each.
+    texts = _texts({**facts, **_parameters(found)})
     return [
-        png(picture, _texts({**facts, "row": row, **parameters}))
+        png(picture, {**texts, "row": str(row)})
         for picture, row in zip(levels, found.rows, strict=True)
     ]
 
@@ -187,7 +222,7 @@ def _shown(found: Pictures) -> Tensor:
 
 def _as_png(call: Call, found: Pictures, facts: dict[str, Any]) -> bytes:
     rows = {"row": found.rows[0], "rows": len(found.x)}
-    return png(_shown(found), _texts({**facts, **rows, **_parameters(found)}))
+    return png(_shown(found).numpy(), _texts({**facts, **rows, **_parameters(found)}))
 
 
 def _parameters(found: Pictures) -> dict[str, Any]:
@@ -196,6 +231,10 @@ def _parameters(found: Pictures) -> dict[str, Any]:
 
 def _as_webp(call: Call, found: Pictures, facts: dict[str, Any]) -> bytes:
     return webp(_shown(found))
+
+
+def _as_octets(call: Call, found: Pictures, facts: dict[str, Any]) -> bytes:
+    return levels_of(found.x).contiguous().numpy().tobytes()
 
 
 def _as_npy(call: Call, found: Pictures, facts: dict[str, Any]) -> bytes:
@@ -225,6 +264,7 @@ _RENDERERS = {
     PNG: _as_png,
     WEBP: _as_webp,
     NPY: _as_npy,
+    OCTETS: _as_octets,
     SAFETENSORS: _as_safetensors,
     ZIP: _as_zip,
 }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+import math
 import pkgutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +20,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 import service.routes
 from models.errors import InvalidConfig, LatentdError
-from service.catalog import Catalog
+from service.acceleration import accelerate
+from service.admission import Admission
+from service.catalog import Catalog, Served
 from service.dependencies import Service
 from service.engine import Engine
-from service.errors import answer_error
+from service.errors import EngineStuck, answer_error
 from service.logs import make_log
 from service.middleware.body_limit import BodyLimitMiddleware
 from service.middleware.context import ContextMiddleware
@@ -29,8 +33,10 @@ from service.middleware.head import HeadMiddleware
 from service.middleware.lifetime import LifetimeMiddleware
 from service.openapi import describe
 from service.operations import Operation
+from service.plans import Plans
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.tracing import make_tracing
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -67,21 +73,39 @@ def _route_modules() -> Iterator[ModuleType]:
 def _build(settings: Settings, operations: tuple[Operation, ...]) -> Service:
     log, telemetry = make_log(settings), Telemetry()
     device = _device(settings)
-    return Service(
-        settings=settings,
-        telemetry=telemetry,
-        catalog=Catalog(settings.bundles_dir, settings.bundles, device, telemetry, log),
-        engine=Engine(
-            device,
-            telemetry,
-            log,
-            batch_rows=settings.batch_rows,
-            queue_rows=settings.queue_rows,
-        ),
-        pool=ThreadPoolExecutor(settings.coding_threads, thread_name_prefix="latentd-coding"),
-        operations=operations,
-        log=log,
+    pool = ThreadPoolExecutor(settings.coding_threads, thread_name_prefix="latentd-coding")
+    engine = Engine(
+        device,
+        telemetry,
+        log,
+        pool,
+        Admission(settings.queue_seconds, settings.caller_share),
+        anchor_rows=settings.batch_rows,
+        is_strict=settings.determinism == "strict",
+        step_seconds=settings.step_timeout_seconds,
+        autocast=None if settings.precision == "float32" else getattr(torch, settings.precision),
     )
+    # A pool of its own: bundles take long to read, and answers shall not wait for them.
+    readers = ThreadPoolExecutor(1, thread_name_prefix="latentd-reading")
+
+    async def prepare(served: Served) -> Plans:
+        await asyncio.get_running_loop().run_in_executor(readers, accelerate, served.model, device)
+        return await engine.warm_up(served)
+
+    catalog = Catalog(
+        settings.bundles_dir,
+        settings.bundles,
+        device,
+        telemetry,
+        log,
+        prepare=prepare,
+        budget_bytes=settings.model_bytes,
+        pinned=settings.pinned,
+        preload=settings.preload,
+        pool=readers,
+    )
+    tracing = make_tracing(is_wanted=settings.traces)
+    return Service(settings, telemetry, tracing, catalog, engine, pool, readers, operations, log)
 
 
 def _device(settings: Settings) -> torch.device:
@@ -97,7 +121,9 @@ def _middleware(parts: Service) -> list[Middleware]:
     """From the outermost inwards."""
     settings = parts.settings
     found = [
-        Middleware(ContextMiddleware, telemetry=parts.telemetry, log=parts.log),
+        Middleware(
+            ContextMiddleware, telemetry=parts.telemetry, tracing=parts.tracing, log=parts.log
+        ),
         Middleware(HeadMiddleware),
         Middleware(LifetimeMiddleware, longest_seconds=settings.request_timeout_seconds),
         Middleware(BodyLimitMiddleware, most_bytes=settings.limits.body_bytes),
@@ -117,13 +143,33 @@ def _middleware(parts: Service) -> list[Middleware]:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Service = app.state.service
-    if parts.settings.threads is not None:
-        torch.set_num_threads(parts.settings.threads)
-    if not parts.catalog.is_scanned:
-        parts.catalog.scan()
+    settings = parts.settings
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    if settings.determinism == "strict":
+        torch.backends.cudnn.benchmark = False  # else timing chooses the kernels
+        torch.backends.cudnn.deterministic = True
     parts.engine.start()
+    tasks = [asyncio.create_task(parts.catalog.preload()), asyncio.create_task(_guard(parts))]
+    if settings.watch_seconds is not None:
+        tasks.append(asyncio.create_task(parts.catalog.watch(settings.watch_seconds)))
     try:
         yield
     finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await parts.catalog.close()
         parts.engine.stop()
         parts.pool.shutdown()
+        parts.readers.shutdown()
+        parts.tracing.stop()
+
+
+async def _guard(parts: Service) -> None:
+    """Answers those who wait for a step that hangs: the thread that it hangs in cannot."""
+    while True:
+        await asyncio.sleep(1)
+        if parts.engine.is_stuck:
+            seconds = math.ceil(parts.settings.step_timeout_seconds)
+            parts.engine.fail_all(EngineStuck("a step of a model hangs", seconds))

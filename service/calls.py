@@ -17,9 +17,11 @@ from models.errors import InvalidInput
 from models.noise import LARGEST_KEY, Key
 from service.catalog import Served
 from service.engine import Engine
+from service.jobs import Preview, Timings
+from service.negotiation import NPY
 from service.pictures import PixelBudget
 from service.settings import Limits
-from service.work import Decode, Outputs, Rows, Work
+from service.work import Outputs, Rows, Work
 
 R = TypeVar("R")
 
@@ -28,31 +30,59 @@ DRAWN_SEEDS = 2**32  # short enough to be typed again
 
 @dataclass
 class Call:
+    """
+    Args:
+        caller: whose share of the queue it takes.
+        deadline: on the event loop's clock.
+    """
+
     served: Served
     operation: str
     format: str
     limits: Limits
     engine: Engine
     pool: ThreadPoolExecutor
+    caller: str
+    deadline: float
+    timings: Timings
+    request_id: str
     budget: PixelBudget = field(init=False)
     _was_admitted: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.budget = PixelBudget(self.limits.pixels)
 
-    async def run(self, work: Work, rows: Rows) -> Outputs:
-        """Work of this model, in the engine."""
-        admitted, self._was_admitted = self._was_admitted, True
-        return await self.engine.run(self.served, work, rows, admitted=admitted)
+    @property
+    def shows_levels(self) -> bool:
+        """Whether pictures go out as 256 levels, so that they need not be kept as floats."""
+        return self.served.has_pictures and self.format != NPY
+
+    async def run(
+        self,
+        work: Work,
+        rows: Rows,
+        encode: Callable[[Outputs], Any] | None = None,
+        watch: Callable[[Preview], None] | None = None,
+        watch_every: int = 1,
+    ) -> Any:
+        """Work of this model, in the engine; see `Engine.run`."""
+        is_admitted, self._was_admitted = self._was_admitted, True
+        return await self.engine.run(
+            self.served,
+            work,
+            rows,
+            caller=self.caller,
+            time_left=self.deadline - asyncio.get_running_loop().time(),
+            is_admitted=is_admitted,
+            timings=self.timings,
+            encode=encode,
+            watch=watch,
+            watch_every=watch_every,
+        )
 
     async def in_thread(self, function: Callable[[], R]) -> R:
         """What takes a while but is no model's work, beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function)
-
-    async def decode(self, z: Tensor, y: Tensor | None) -> Tensor:
-        """Pictures of latents (B, *latent shape) under conditions (B, width)."""
-        tensors = {"z": z} if y is None else {"z": z, "y": y}
-        return (await self.run(Decode(), Rows(len(z), tensors)))["x"]
 
     def check_rows(self, count: int, param: str) -> None:
         """Raises InvalidInput where a request is about more rows than it may be."""
@@ -99,6 +129,6 @@ def facts_of(call: Call, seed: int | None) -> dict[str, Any]:
         "model": call.served.id,
         "digest": call.served.digest,
         "operation": call.operation,
-        "determinism": "strict",
+        "determinism": "strict" if call.engine.is_strict else "fast",
         "seed": seed,
     }

@@ -1,132 +1,101 @@
-"""The models that are served: bundles found in a directory or named one by one."""
+"""The models that can be served: bundles found in a directory or named one by one, each loaded when
+it is first asked for.
+
+    find -> Entry (no weights) -> acquire -> Loader, within Residency's budget -> Served
+
+Everything but `scan_sync` runs on the event loop, so that between two awaits nothing changes.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import difflib
-import re
-import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
-from models.bundle import CONFIG, WEIGHTS, Bundle, Description, load_bundle, read_description
-from models.capabilities import (
-    Capability,
-    Conditional,
-    Latent,
-    LatentSpace,
-    capabilities_of,
-    offers,
-)
-from models.conditions import ConditionSchema
-from models.errors import BundleCorrupt, BundleNotFound, LatentdError, NotSupported
-from service.errors import DuplicateModel, ModelRefused, UnknownModel
+from models.errors import LatentdError
+from service.discovery import Found, Stamp, find, look_at, paths_of, stamp_of
+from service.entries import Described, Entry, ModelTooLarge, Outcome, Refusal, Served
+from service.errors import UnknownModel
+from service.loading import Loader
+from service.residency import Residency
 from service.telemetry import Telemetry
 
-ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-C = TypeVar("C", bound=Capability)
-
-
-@dataclass(frozen=True)
-class Served:
-    """A model that is being served. Whoever holds one may go on using it after a rescan."""
-
-    id: str
-    bundle: Bundle
-
-    @property
-    def digest(self) -> str:
-        return self.bundle.digest
-
-    @property
-    def description(self) -> Description:
-        return self.bundle.description
-
-    @property
-    def capabilities(self) -> tuple[str, ...]:
-        return capabilities_of(self.bundle.model)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, H, W) of its pictures, or (D,) of its points."""
-        return self.bundle.description.shape
-
-    @property
-    def has_pictures(self) -> bool:
-        return len(self.shape) == 3
-
-    @property
-    def schema(self) -> ConditionSchema:
-        """The attributes that it takes; empty where it takes none."""
-        if self.offers(Conditional):
-            return self.offering(Conditional).condition_schema
-        return ConditionSchema()
-
-    @property
-    def latent_space(self) -> LatentSpace:
-        return self.offering(Latent).latent_spaces[0]
-
-    def offers(self, *capabilities: Callable[..., Capability]) -> bool:
-        return all(
-            isinstance(each, type) and offers(self.bundle.model, each) for each in capabilities
-        )
-
-    # A Callable, as mypy would let no abstract class through `type[C]`.
-    def offering(self, capability: Callable[..., C]) -> C:
-        """The model as one that has the capability.
-
-        Raises:
-            NotSupported: it has not.
-        """
-        model: Any = self.bundle.model
-        if not self.offers(capability):
-            name = getattr(capability, "__name__", "that")
-            raise NotSupported(f"this model has not the capability {name}")
-        found: C = model
-        return found
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A bundle that is there but cannot be served, and why."""
-
-    id: str
-    reason: str
+__all__ = ["Catalog", "Changes", "Described", "Entry", "ModelTooLarge", "Served"]
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a scan found to be different, by name."""
+    """What a scan found to be different, by name, and why what is refused is refused."""
 
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
-    refused: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass
 class Catalog:
-    directory: Path
-    bundles: tuple[Path, ...]
-    device: torch.device
-    telemetry: Telemetry
-    log: Any
-    _entries: dict[str, Served | Refused] = field(default_factory=dict)
-    _scanning: threading.Lock = field(default_factory=threading.Lock)
-    is_scanned: bool = False
+    def __init__(
+        self,
+        directory: Path,
+        bundles: tuple[Path, ...],
+        device: torch.device,
+        telemetry: Telemetry,
+        log: Any,
+        *,
+        prepare: Callable[[Served], Awaitable[Any]],
+        budget_bytes: int | None,
+        pinned: tuple[str, ...],
+        preload: bool,
+        pool: Executor,
+    ) -> None:
+        """
+        Args:
+            directory: each bundle in it is found.
+            bundles: others.
+            prepare: makes a loaded model ready; what it returns is the model's `prepared`.
+            budget_bytes: that all models together may take; None is without an end.
+            pinned: names of models that are loaded first and never put out for others.
+            preload: whether `preload` loads the others too, as far as there is room.
+            pool: its threads read bundles.
+        """
+        self._directory = directory
+        self._bundles = bundles
+        self._telemetry = telemetry
+        self._log = log
+        self._pinned = pinned
+        self._preloads = preload
+        self._pool = pool
+        self._residency = Residency(budget_bytes, telemetry, log)
+        self._loader = Loader(device, self._residency, prepare, pool, telemetry, log)
+        self._entries: dict[str, Entry] = {}
+        self._is_scanned = False
+        self._is_preloaded = False
+        self._rescanning = asyncio.Lock()
 
-    def entries(self) -> Mapping[str, Served | Refused]:
+    # What is there
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything that is loaded beforehand is loaded, or refused."""
+        return self._is_preloaded
+
+    def entries(self) -> Mapping[str, Entry]:
         """Everything that was found, by name."""
         return self._entries
 
     def served(self) -> tuple[Served, ...]:
-        return tuple(each for each in self._entries.values() if isinstance(each, Served))
+        """The models that are loaded, by name."""
+        return self._residency.served()
 
-    def entry(self, name: str) -> Served | Refused:
+    def entry(self, name: str) -> Entry:
         """What stands under a name.
 
         Raises:
@@ -139,89 +108,242 @@ class Catalog:
         hint = f"; did you mean {close[0]}?" if close else "; see /v1/models"
         raise UnknownModel(f"there is no model of that name{hint}")
 
-    def get(self, name: str) -> Served:
-        """The model of that name.
+    def get(self, name: str) -> Entry:
+        """The entry of a model that can be asked for, loaded or not.
 
         Raises:
             UnknownModel, ModelRefused
         """
         entry = self.entry(name)
-        if isinstance(entry, Refused):
-            raise ModelRefused(f"the bundle of this model cannot be served: {entry.reason}")
+        if entry.refusal is not None and entry.status == "refused":
+            raise entry.refusal.error()
         return entry
 
-    def scan(self) -> Changes:
-        """Look for new, changed and removed bundles, and swap them in all at once.
+    # Into memory and out of it
+
+    async def acquire(self, name: str) -> Served:
+        """The model of that name, loaded where it is not.
+
+        Raises:
+            UnknownModel, ModelRefused
+            ModelTooLarge: it does not fit beside the models that are pinned.
+        """
+        entry = self.get(name)
+        served = entry.served or await self._load(entry)
+        entry.last_used = time.monotonic()
+        return served
+
+    async def load(self, name: str, pin: bool | None = None) -> Served:
+        """Load a model, also one that was refused before; the newer version where it was.
+
+        Args:
+            pin: whether it is never put out for others from now on; None leaves that as it is.
+        Raises:
+            UnknownModel, ModelRefused, ModelTooLarge: it is pinned as it was before.
+        """
+        entry = self.entry(name)
+        was_pinned = entry.is_pinned
+        if pin is not None:
+            entry.is_pinned = pin  # before it is loaded, so that nothing puts it out at once
+        try:
+            served = entry.served if entry.refusal is None else None
+            served = served or await self._load(entry)
+        except BaseException:
+            entry.is_pinned = was_pinned
+            raise
+        entry.last_used = time.monotonic()
+        return served
+
+    async def unload(self, name: str) -> None:
+        """Let go of a model, and unpin it. Whoever uses it goes on; its memory is freed after.
+
+        Raises:
+            UnknownModel
+        """
+        entry = self.entry(name)
+        entry.is_pinned = False
+        while entry.loading is not None:
+            await asyncio.wait([entry.loading])
+        self._residency.drop(entry)
+
+    async def preload(self) -> None:
+        """Load what is pinned and, where that is wanted, the others while there is room.
+
+        Raises:
+            DuplicateModel: two bundles have one name, where nothing was scanned before.
+        """
+        if not self._is_scanned:
+            await self.rescan()
+        for name in set(self._pinned) - self._entries.keys():
+            self._log.warning("catalog.pinned_is_missing", model=name)
+        await self._load_beforehand(self._entries.values())
+        self._is_preloaded = True
+
+    async def close(self) -> None:
+        """End the loads that are under way, and let go of every model."""
+        tasks = [each.loading for each in self._entries.values() if each.loading is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for entry in self._entries.values():
+            self._residency.drop(entry)
+
+    # What is new on disk
+
+    def scan_sync(self) -> None:
+        """Look for bundles before the event loop runs. No weights are read.
+
+        Raises:
+            DuplicateModel: two bundles have one name.
+        """
+        self._apply(self._look({}))
+
+    async def rescan(self) -> Changes:
+        """Look for new, changed and removed bundles, and swap new versions of loaded ones in.
+
+        A version that cannot be loaded leaves the older one served, and is tried again when any of
+        its files has changed.
 
         Raises:
             DuplicateModel: two bundles have one name; everything stays as it was.
         """
-        with self._scanning:
-            before = self._entries
-            after = {name: self._read(name, path) for name, path in self._found().items()}
-            self._entries, self.is_scanned = after, True
-        changes = _compare(before, after)
-        self._tell(after, changes)
+        async with self._rescanning:
+            known = {name: entry.found for name, entry in self._entries.items()}
+            found = await self._in_pool(self._look, known)
+            before = _digests(self._entries)
+            fresh = self._apply(found)
+            for name, entry in self._entries.items():
+                await self._swap(entry, found[name])
+            await self._load_beforehand(fresh)
+            changes = _compare(before, _digests(self._entries), self._entries.values())
+        self._log.info("catalog.scanned", models=len(self._entries), **vars(changes))
         return changes
 
-    def _found(self) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for path in (*self.bundles, *_bundles_in(self.directory)):
-            path = path.resolve()
-            if found.setdefault(path.name, path) != path:
-                raise DuplicateModel(
-                    f"two bundles are called {path.name}: rename one of the directories"
-                )
-        return found
+    async def watch(self, seconds: float) -> None:
+        """Rescan when files have changed, for ever.
 
-    def _read(self, name: str, path: Path) -> Served | Refused:
-        if not ID.fullmatch(name):
-            return Refused(name, f"the directory's name must match {ID.pattern}")
-        known = self._entries.get(name)
+        Args:
+            seconds: between two looks. A change is acted on when it is the same at two of them,
+                so that a copy that is under way is not read.
+        """
+        acted = seen = {each.path: each.found.stamp for each in self._entries.values()}
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                now = await self._in_pool(self._stamps)
+                if now == seen and now != acted:
+                    acted = now  # also where the rescan fails: until the next change it would again
+                    await self.rescan()
+                seen = now
+            except (LatentdError, OSError) as error:
+                self._log.warning("catalog.watch_failed", reason=str(error))
+
+    def _look(self, known: Mapping[str, Found]) -> dict[str, Found]:
+        return look_at(find(self._directory, self._bundles), known)
+
+    def _stamps(self) -> dict[Path, Stamp]:
+        return {path: stamp_of(path) for path in paths_of(self._directory, self._bundles)}
+
+    def _apply(self, found: Mapping[str, Found]) -> list[Entry]:
+        """Make the entries those that were found. Returns the ones with something new to load."""
+        before, self._entries, self._is_scanned = self._entries, {}, True
+        fresh = []
+        for name, each in found.items():
+            entry = before.pop(name, None)
+            is_fresh = entry is None or _is_fresh(entry, each)
+            if entry is None:
+                entry = Entry(name, each, is_pinned=name in self._pinned)
+                self._telemetry.model_bytes.labels(name).set(0)
+            self._entries[name] = entry
+            _update(entry, each)
+            if each.content is None:
+                self._log.warning("bundle.refused", model=name, reason=each.reason)
+            elif is_fresh:
+                fresh.append(entry)
+        for name, entry in before.items():
+            self._residency.drop(entry)
+            self._telemetry.model_bytes.remove(name)
+        return fresh
+
+    async def _swap(self, entry: Entry, found: Found) -> None:
+        """Load the version that was found, where another one is in memory."""
+        if entry.loading is not None:
+            await asyncio.wait([entry.loading])  # it may have begun before that version was there
+        is_other = entry.served is not None and entry.served.digest != found.digest
+        if is_other and not (entry.refusal and entry.refusal.stands(found.stamp)):
+            await self._try_to_load(entry)
+
+    async def _load_beforehand(self, entries: Iterable[Entry]) -> None:
+        for entry in sorted(entries, key=lambda each: (not each.is_pinned, each.id)):
+            content = entry.found.content
+            if entry.served is not None or entry.refusal is not None or content is None:
+                continue
+            if entry.is_pinned or (self._preloads and self._residency.has_room(content.bytes)):
+                await self._try_to_load(entry)
+
+    # One load for all who wait for it
+
+    async def _try_to_load(self, entry: Entry) -> None:
+        with contextlib.suppress(LatentdError):  # the entry tells the reason
+            await self._load(entry)
+
+    async def _load(self, entry: Entry) -> Served:
+        if entry.loading is None:
+            entry.loading = asyncio.create_task(self._load_once(entry))
+        # Shielded: whoever is cancelled does not take the model from the others.
+        outcome = await asyncio.shield(entry.loading)
+        if isinstance(outcome, Refusal):
+            raise outcome.error()
+        return outcome
+
+    async def _load_once(self, entry: Entry) -> Outcome:
         try:
-            if isinstance(known, Served) and read_description(path)[1] == known.digest:
-                return known
-            return Served(name, load_bundle(path, self.device))
-        except BundleNotFound:
-            return Refused(name, f"{CONFIG}: missing")
-        except BundleCorrupt as error:
-            return Refused(name, str(error).splitlines()[0])
-        except (LatentdError, RuntimeError, ValueError, TypeError) as error:
-            # A family's own code, or memory that does not suffice: the other bundles go on.
-            self.log.error("bundle.failed", model=name, exc_info=error)
-            return Refused(name, "could not be loaded; the server's log says why")
-
-    def _tell(self, entries: Mapping[str, Served | Refused], changes: Changes) -> None:
-        self.telemetry.models_loaded.set(len(self.served()))
-        self.telemetry.model_info.clear()
-        for entry in entries.values():
-            if isinstance(entry, Served):
-                family = entry.description.family
-                self.telemetry.model_info.labels(entry.id, family, entry.digest).set(1)
+            outcome = await self._loader.load(entry)
+            if self._entries.get(entry.id) is not entry:
+                return outcome  # removed meanwhile: for those who wait, and then it goes
+            if isinstance(outcome, Refusal):
+                entry.refusal = outcome
             else:
-                self.log.warning("bundle.refused", model=entry.id, reason=entry.reason)
-        self.log.info("catalog.scanned", models=len(self.served()), **vars(changes))
+                entry.refusal = None
+                entry.last_used = time.monotonic()
+                self._residency.put(entry, outcome)
+            return outcome
+        finally:
+            entry.loading = None
+
+    async def _in_pool(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
 
-def _bundles_in(directory: Path) -> Iterable[Path]:
-    if not directory.is_dir():
-        return []
-    return [
-        path
-        for path in sorted(directory.iterdir())
-        # A hidden directory is a bundle that is still being written.
-        if not path.name.startswith(".") and ((path / CONFIG).exists() or (path / WEIGHTS).exists())
-    ]
+def _is_fresh(entry: Entry, found: Found) -> bool:
+    """Whether a bundle that was known has something new to try."""
+    if entry.refusal is not None:
+        return not entry.refusal.stands(found.stamp)
+    return entry.found.digest != found.digest
+
+
+def _update(entry: Entry, found: Found) -> None:
+    entry.found = found
+    if found.content is None:
+        entry.refusal = Refusal(found.reason, found.stamp)
+        return
+    is_served = entry.served is not None and entry.served.digest == found.digest
+    if entry.refusal is not None and (is_served or not entry.refusal.stands(found.stamp)):
+        entry.refusal = None
+
+
+def _digests(entries: Mapping[str, Entry]) -> dict[str, str | None]:
+    return {name: each.digest if each.is_described else None for name, each in entries.items()}
 
 
 def _compare(
-    before: Mapping[str, Served | Refused], after: Mapping[str, Served | Refused]
+    before: Mapping[str, str | None], after: Mapping[str, str | None], entries: Iterable[Entry]
 ) -> Changes:
+    common = before.keys() & after.keys()
     return Changes(
         added=tuple(sorted(after.keys() - before.keys())),
-        changed=tuple(
-            sorted(name for name in after.keys() & before.keys() if after[name] != before[name])
-        ),
+        changed=tuple(sorted(name for name in common if before[name] != after[name])),
         removed=tuple(sorted(before.keys() - after.keys())),
-        refused=tuple(sorted(name for name, each in after.items() if isinstance(each, Refused))),
+        refused={each.id: each.reason for each in entries if each.reason is not None},
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
-from fastapi import Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from service.bodies import parse, read_text
@@ -18,6 +21,7 @@ from service.negotiation import preferred
 from service.operations import Operation, check_served
 from service.settings import Settings
 from service.telemetry import Telemetry
+from service.tracing import Tracing
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -26,23 +30,30 @@ SMALL_BODY = 64 * 1024  # bytes that are parsed in less time than a change of th
 
 @dataclass(frozen=True)
 class Service:
-    """All parts of one running app."""
+    """All parts of one running app.
+
+    Args:
+        pool: threads that read and write pictures.
+        readers: a thread that reads bundles.
+    """
 
     settings: Settings
     telemetry: Telemetry
+    tracing: Tracing
     catalog: Catalog
     engine: Engine
     pool: ThreadPoolExecutor
+    readers: ThreadPoolExecutor
     operations: tuple[Operation, ...]
     log: Any
 
 
-def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
     found: Service = request.app.state.service
     return found
 
 
-ServiceDep = Annotated[Service, Depends(_service)]
+ServiceDep = Annotated[Service, Depends(service_of)]
 
 ModelName = Annotated[str, Path(description="The model's name, as `GET /v1/models` lists it.")]
 
@@ -50,27 +61,41 @@ ModelName = Annotated[str, Path(description="The model's name, as `GET /v1/model
 def call_of(operation: Operation) -> Any:
     """A dependency: the call, once the model and the format are known to fit."""
 
-    async def dependency(name: ModelName, request: Request, service: ServiceDep) -> Call:
-        served = service.catalog.get(name)
-        check_served(served, operation, service.operations)
+    async def dependency(name: ModelName, request: Request) -> Call:
+        service = service_of(request)
+        entry = service.catalog.get(name)
+        check_served(entry, operation, service.operations)
         accept = ", ".join(request.headers.getlist("accept"))
-        chosen = preferred(accept, operation.formats(served))
+        chosen = preferred(accept, operation.formats(entry))
+        service.engine.check_open()  # before the body is read and a model loaded
+        state = request.scope["state"]
         return Call(
-            served,
+            await service.catalog.acquire(name),
             operation.name,
             chosen,
             service.settings.limits,
             service.engine,
             service.pool,
+            caller_of(request, service.settings),
+            state["deadline"],
+            state["timings"],
+            state["request_id"],
         )
 
     return Depends(dependency)
 
 
+def caller_of(request: Request, settings: Settings) -> str:
+    """Whose work it is: what a header says, where settings name one, or the address."""
+    named = request.headers.get(settings.caller_header) if settings.caller_header else None
+    return named or (request.client.host if request.client else "")
+
+
 def body_of(model: type[B]) -> Any:
     """A dependency: the body, JSON or multipart, as a request of this model."""
 
-    async def dependency(request: Request, service: ServiceDep) -> B:
+    async def dependency(request: Request) -> B:
+        service = service_of(request)
         limits = service.settings.limits
         text = await read_text(request, limits)
         if len(text) <= SMALL_BODY:
@@ -79,3 +104,36 @@ def body_of(model: type[B]) -> Any:
         return await loop.run_in_executor(service.pool, parse, text, model, limits)
 
     return Depends(dependency)
+
+
+def operation_router() -> APIRouter:
+    """A router whose routes ask for a call and a body, and for nothing else."""
+    return APIRouter(route_class=_OperationRoute)
+
+
+class _OperationRoute(APIRoute):
+    """Calls a route's dependencies itself, in their order. FastAPI reads the same signature for the
+    documentation, but resolving it anew for each request takes it longer than a small model needs
+    for a picture."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint = self.endpoint
+        hints = get_type_hints(endpoint, include_extras=True)
+        dependencies = {
+            name: _of_request(hint.__metadata__[0].dependency)
+            for name, hint in hints.items()
+            if name != "return"
+        }
+
+        async def handle(request: Request) -> Response:
+            found = {name: await ask(request) for name, ask in dependencies.items()}
+            response: Response = await endpoint(**found)
+            return response
+
+        return handle
+
+
+def _of_request(dependency: Callable[..., Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
+    if "name" in inspect.signature(dependency).parameters:
+        return lambda request: dependency(name=request.path_params["name"], request=request)
+    return lambda request: dependency(request=request)

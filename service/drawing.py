@@ -2,52 +2,131 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
 from starlette.responses import Response
 from torch import Tensor
 
-from models.capabilities import Latent
+from models.capabilities import Latent, Stepwise
 from models.errors import InvalidInput
-from service.answers import Pictures, answer_pictures
+from service.answers import NUMBERS, PICTURES, Pictures, picture_response
 from service.calls import Call, drawn_seed, row_keys
+from service.catalog import Described
 from service.fields import Condition, Drawing
 from service.inputs import condition_vector
-from service.points import draw
-from service.work import Rows, Sample
+from service.negotiation import EVENTS, LINES
+from service.streams import Drawn, stream_events, stream_lines
+from service.work import Outputs, Rows, Sample, SampleChains, Work
+
+PREVIEWS = 10  # of a chain, unless the caller says how often
+
+
+def drawing_formats(model: Described) -> tuple[str, ...]:
+    """The formats in which drawn pictures can go out, the default first."""
+    whole = PICTURES if model.has_pictures else NUMBERS
+    return (*whole, LINES, EVENTS) if model.offers(Stepwise) else (*whole, LINES)
 
 
 async def draw_pictures(call: Call, body: Drawing, condition: Condition | None) -> Response:
     """Pictures of rows of noise under one condition."""
-    call.check_rows(body.n, "n")
-    seed = drawn_seed(body.seed)
-    keys = row_keys(seed, body.first_row, body.n)
-    y = condition_vector(call, condition)
-    every_y = None if y is None else y.expand(body.n, -1)
-    if call.served.offers(Latent):
-        z = await draw(call, keys, body.temperature, body.truncation)
-        x = await call.decode(z, every_y)
-        latents = z if body.return_latents else None
+    if call.format == LINES:
+        _check_stream(call, body)
     else:
-        _check_needs_no_latents(body)
-        x, latents = await _sample(call, keys, every_y), None
-    rows = range(body.first_row, body.first_row + body.n)
-    parameters = body.model_dump(
-        exclude_none=True, exclude={"n", "seed", "first_row", "return_latents"}
+        call.check_rows(body.n, "n")
+    drawing = _drawing(call, body, condition)
+    if call.format == LINES:
+        return await stream_lines(call, drawing.seed, drawing.piece, body.n)
+    work, rows, show = drawing.piece(0, body.n)
+    if call.format == EVENTS and isinstance(work, SampleChains):
+        every = body.preview_every or math.ceil(work.chain_steps / PREVIEWS)
+        return await stream_events(call, drawing.seed, (work, rows, show), every)
+    response: Response = await call.run(
+        work, rows, lambda outputs: picture_response(call, show(outputs))
     )
-    pictures = Pictures(x, seed, rows, latents, parameters=parameters)
-    return await answer_pictures(call, pictures)
+    return response
 
 
-async def _sample(call: Call, keys: tuple[tuple[int, int], ...], y: Tensor | None) -> Tensor:
-    tensors = {} if y is None else {"y": y}
-    return (await call.run(Sample(), Rows(len(keys), tensors, keys)))["x"]
+@dataclass(frozen=True)
+class PictureDrawing:
+    """What is drawn: it can be had in pieces.
+
+    Args:
+        y: the condition, (1, width).
+        parameters: what else must be known to draw the pictures again.
+    """
+
+    call: Call
+    body: Drawing
+    work: Work
+    seed: int
+    y: Tensor | None
+    parameters: dict[str, Any]
+
+    def piece(self, start: int, stop: int) -> Drawn:
+        """The work for some of the rows, and what shows what comes of it."""
+        first, count = self.body.first_row + start, stop - start
+        tensors: dict[str, Tensor] = {}
+        if self.y is not None:
+            tensors["y"] = self.y.expand(count, -1)
+        if isinstance(self.work, Sample) and self.work.is_tempered:
+            temperature = 1.0 if self.body.temperature is None else self.body.temperature
+            truncation = self.body.truncation or math.inf
+            tensors["temperature"] = torch.full((count,), temperature)
+            tensors["truncation"] = torch.full((count,), truncation, dtype=torch.float64)
+        rows = Rows(count, tensors, row_keys(self.seed, first, count))
+        return self.work, rows, lambda outputs: self._show(outputs, first)
+
+    def _show(self, outputs: Outputs, first: int) -> Pictures:
+        x = outputs["x"]
+        rows = range(first, first + len(x))
+        return Pictures(x, self.seed, rows, outputs.get("z"), parameters=self.parameters)
 
 
-def _check_needs_no_latents(body: Drawing) -> None:
-    given = {
-        "temperature": body.temperature is not None,
-        "truncation": body.truncation is not None,
-        "return_latents": body.return_latents,
-    }
+def _drawing(call: Call, body: Drawing, condition: Condition | None) -> PictureDrawing:
+    served, y = call.served, condition_vector(call, condition)
+    if not served.offers(Latent):
+        _refuse(
+            "this model has no latents, so this does not apply",
+            temperature=body.temperature is not None,
+            truncation=body.truncation is not None,
+            return_latents=body.return_latents,
+        )
+    if not served.offers(Stepwise):
+        _refuse("this model does not sample in steps", steps=body.steps is not None)
+    if call.format != EVENTS:
+        message = "previews come with Accept: text/event-stream, of a model that samples in steps"
+        _refuse(message, preview_every=body.preview_every is not None)
+    work: Work
+    if served.offers(Stepwise):
+        work = SampleChains(_steps(call, body), as_levels=call.shows_levels)
+    else:
+        work = Sample(
+            is_tempered=body.temperature is not None or body.truncation is not None,
+            with_latents=body.return_latents,
+            as_levels=call.shows_levels,
+        )
+    others = {"n", "seed", "first_row", "return_latents", "preview_every"}
+    parameters = body.model_dump(exclude_none=True, exclude=others)
+    return PictureDrawing(call, body, work, drawn_seed(body.seed), y, parameters)
+
+
+def _steps(call: Call, body: Drawing) -> int:
+    model = call.served.offering(Stepwise)
+    if body.steps is not None and body.steps > model.largest_steps:
+        raise InvalidInput(f"at most {model.largest_steps} steps are allowed", "steps")
+    return body.steps or model.default_steps
+
+
+def _check_stream(call: Call, body: Drawing) -> None:
+    if body.n > call.limits.stream_rows:
+        raise InvalidInput(f"at most {call.limits.stream_rows} are allowed in a stream", "n")
+    row_keys(0, body.first_row + body.n - 1, 1)
+
+
+def _refuse(message: str, **given: bool) -> None:
     for name, is_given in given.items():
         if is_given:
-            raise InvalidInput("this model has no latents, so this does not apply", name)
+            raise InvalidInput(message, name)

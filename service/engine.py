@@ -1,9 +1,9 @@
 """One thread that computes; callers wait for it without blocking the event loop.
 
-Rows wait in groups that may share a pass: same bundle, same work. Groups take turns, one pass at
-a time, and in a group the requests share each pass, so that a large request never shuts out a
-small one. Every pass has one fixed number of rows, padded where fewer wait: kernels round
-differently by batch size, and only so is a row's result the same whatever rides beside it.
+Rows wait in lanes; those of one lane (one model, one work) may share a batch. Lanes take turns, one
+step at a time, so that nothing that takes many steps holds up anybody by more than one of them. A
+batch starts as soon as the thread is free, with whatever waits. Rows run in the shapes that their
+plan allows (`service/plans.py`), so that a row's result is the same whatever rides beside it.
 """
 
 from __future__ import annotations
@@ -12,159 +12,239 @@ import asyncio
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, TypeAlias
 
 import torch
 
 from models.errors import InvalidInput, LatentdError
+from models.steps import finished
+from service.admission import Admission
+from service.batches import Batch, ChainBatch, Computation, Finished, PartFailed
 from service.catalog import Served
-from service.errors import EngineStopped, ModelFailed, OutputNotFinite, Overloaded
+from service.errors import (
+    Draining,
+    EngineStopped,
+    EngineStuck,
+    ModelFailed,
+    OutOfMemory,
+    OutputNotFinite,
+)
+from service.jobs import Job, Part, Preview, Timings
+from service.lanes import Lane
+from service.plans import Plans, WarmUp
 from service.telemetry import Telemetry
-from service.work import Outputs, Rows, Work
+from service.work import Chained, Outputs, Rows, Work
 
-Group: TypeAlias = tuple[str, Work]  # a bundle's digest and the work
+Key: TypeAlias = tuple[str, Work]
 
-
-@dataclass(eq=False)
-class Job:
-    """One caller's rows on their way through the engine."""
-
-    served: Served
-    work: Work
-    rows: Rows
-    answer: Future[Outputs] = field(default_factory=Future)
-    started: int = 0  # rows that were put in a pass
-    parts: list[Outputs] = field(default_factory=list)
-
-    @property
-    def waiting(self) -> int:
-        return self.rows.count - self.started
-
-    def finish(self, result: Outputs | BaseException) -> None:
-        try:
-            if isinstance(result, BaseException):
-                self.answer.set_exception(result)
-            else:
-                self.answer.set_result(result)
-        except InvalidStateError:
-            pass  # the caller has hung up in this very moment
-
-
-@dataclass(frozen=True)
-class Part:
-    """Rows of a job that ride in one pass."""
-
-    job: Job
-    start: int
-    stop: int
-
-    @property
-    def rows(self) -> Rows:
-        return self.job.rows.part(self.start, self.stop)
+MANY_ROWS = 32  # of an answer that is made in a coding thread of its own
 
 
 class Engine:
+    """
+    Args:
+        pool: threads in which answers are made.
+        anchor_rows: the batch shape that every work may run in (`service/plans.py`).
+        is_strict: whether a row's bytes may not depend on the batch's shape.
+        step_seconds: a step that takes longer is taken for hung.
+        autocast: the type of numbers that the device computes with, where not float32.
+    """
+
     def __init__(
         self,
         device: torch.device,
         telemetry: Telemetry,
         log: Any,
+        pool: ThreadPoolExecutor,
+        admission: Admission,
         *,
-        batch_rows: int,
-        queue_rows: int,
+        anchor_rows: int = 8,
+        is_strict: bool = True,
+        step_seconds: float = 60.0,
+        autocast: torch.dtype | None = None,
     ) -> None:
-        """
-        Args:
-            batch_rows: rows of every pass.
-            queue_rows: how many may wait before callers are turned away.
-        """
         self.device = device
-        self.batch_rows = batch_rows
-        self.queue_rows = queue_rows
-        self._telemetry = telemetry
-        self._log = log
-        self._groups: OrderedDict[Group, deque[Job]] = OrderedDict()
-        self._running: list[Part] = []
+        self.is_strict = is_strict
+        self._telemetry, self._log, self._pool = telemetry, log, pool
+        self._admission = admission
+        self._anchor_rows, self._step_seconds, self._autocast = anchor_rows, step_seconds, autocast
+        self._lanes: OrderedDict[Key, Lane] = OrderedDict()
         self._waiting_rows = 0
-        self._seconds_per_row = 0.01  # a moving average, for Retry-After
+        self._in_flight = 0
+        self._step_began: float | None = None
         self._changed = threading.Condition()
         self._is_stopping = False
+        self._is_draining = False
         self._thread = threading.Thread(target=self._live, name="latentd-engine", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the pass it is in; whoever still waits is told so."""
+        """End the thread after the step it is in; whoever still waits is told so."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(self._step_seconds)
 
     @property
     def is_alive(self) -> bool:
         return self._thread.is_alive() and not self._is_stopping
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether a step hangs: nothing can be asked until it ends."""
+        began = self._step_began
+        return began is not None and time.perf_counter() - began > self._step_seconds
+
+    @property
+    def is_draining(self) -> bool:
+        return self._is_draining
+
+    @property
     def waiting_rows(self) -> int:
         return self._waiting_rows
 
+    def check_open(self) -> None:
+        """Turn away what could not be let in, before more is done for it.
+
+        Raises:
+            Draining, EngineStopped, EngineStuck, Overloaded
+        """
+        if self._is_draining:
+            raise Draining("the service is stopping; ask another one")
+        if not self.is_alive:
+            raise EngineStopped("the inference thread has ended; restart the service")
+        if self.is_stuck:
+            raise EngineStuck("a step of a model hangs", math.ceil(self._step_seconds))
+        self._admission.check_room()
+
+    def drain(self) -> None:
+        """Let nothing new in."""
+        self._is_draining = True
+
     async def run(
-        self, served: Served, work: Work, rows: Rows, *, admitted: bool = False
-    ) -> Outputs:
-        """The work done on each row. Cancelling it frees the rows that wait.
+        self,
+        served: Served,
+        work: Work,
+        rows: Rows,
+        *,
+        caller: str = "",
+        time_left: float = math.inf,
+        is_admitted: bool = False,
+        timings: Timings | None = None,
+        encode: Callable[[Outputs], Any] | None = None,
+        watch: Callable[[Preview], None] | None = None,
+        watch_every: int = 1,
+    ) -> Any:
+        """The work done on each row; of `encode` where given, which runs in a coding thread.
+
+        Cancelling it frees the rows: those that wait at once, those in a batch at its next step.
 
         Args:
-            admitted: the same request had work done before; it is not turned away half-way.
+            caller: whose share of the queue it takes.
+            time_left: seconds until the answer is of no use.
+            is_admitted: the same request had work done before; it is not turned away half-way.
+            timings: to which the seconds are added.
+            watch: is shown previews of chains, in the engine's thread.
         Raises:
-            Overloaded, EngineStopped, ModelFailed, OutputNotFinite, and what the model says
-            of its input.
+            Overloaded, ShareExceeded, Hopeless, EngineStopped, EngineStuck, ModelFailed,
+            OutputNotFinite, OutOfMemory, and what the model says of its input.
         """
-        job = Job(served, work, rows)
-        self._enqueue(job, admitted)
+        seconds = self.seconds(served, work, rows.count)
+        loop = asyncio.get_running_loop()
+        job = Job(
+            served,
+            work,
+            rows,
+            caller,
+            seconds,
+            loop.create_future(),
+            encode=encode,
+            watch=watch,
+            watch_every=watch_every,
+            timings=timings or Timings(),
+        )
+        self._enqueue(job, time_left, is_admitted)
         try:
-            return await asyncio.wrap_future(job.answer)
+            return await job.answer
         except asyncio.CancelledError:
-            self._drop(job)
+            self._abandon(job)
             raise
 
-    def _enqueue(self, job: Job, admitted: bool) -> None:
+    def seconds(self, served: Served, work: Work, rows: int) -> float:
+        """What work on so many rows is expected to take."""
+        return rows * _plans(served, self._anchor_rows).row_seconds(work)
+
+    async def warm_up(self, served: Served) -> Plans:
+        """Run all that a model can do, between other work, to find its plans."""
+        plans = Plans(self._anchor_rows)
+        work = WarmUp(plans, served, self.is_strict)
+        await self.run(served, work, Rows(1), caller="warm-up", is_admitted=True)
+        return plans
+
+    def fail_all(self, error: LatentdError) -> None:
+        """Answer everybody who waits or is being computed with an error."""
         with self._changed:
-            if not self.is_alive:
-                raise EngineStopped("the inference thread has ended; restart the service")
-            waiting = self._waiting_rows
-            if not admitted and waiting and waiting + job.rows.count > self.queue_rows:
-                seconds = max(1, math.ceil(waiting * self._seconds_per_row))
-                raise Overloaded(f"{waiting} rows wait already; try again later", seconds)
-            self._groups.setdefault((job.served.digest, job.work), deque()).append(job)
+            jobs = {job for lane in self._lanes.values() for job in lane.jobs()}
+        for job in jobs:
+            self._end(job, error)
+
+    def _enqueue(self, job: Job, time_left: float, is_admitted: bool) -> None:
+        with self._changed:
+            if is_admitted and self.is_alive and not self.is_stuck:
+                self._admission.readmit(job.caller, job.seconds)
+            else:
+                self.check_open()
+                self._admission.admit(job.caller, job.seconds, time_left)
+            lane = self._lanes.get(job.key)
+            if lane is None:
+                plan = _plans(job.served, self._anchor_rows).plan(job.work)
+                lane = self._lanes[job.key] = Lane(job.work, plan)
+            lane.add(Part(job, 0, job.rows.count))
+            self._in_flight += 1
             self._count(job.rows.count)
             self._changed.notify()
 
-    def _drop(self, job: Job) -> None:
+    def _abandon(self, job: Job) -> None:
+        """The caller has left."""
+        if not job.is_over:
+            stage = "queued" if job.started_at is None else "running"
+            self._telemetry.cancelled.labels(stage).inc()
+            self._forget(job)
+
+    def _forget(self, job: Job) -> bool:
+        """Count a job no more, and its rows that wait; False where that was done before."""
         with self._changed:
-            jobs = self._groups.get((job.served.digest, job.work))
-            if jobs is not None and job in jobs:
-                jobs.remove(job)
-                self._count(-job.waiting)
-                if not jobs:
-                    del self._groups[job.served.digest, job.work]
+            if job.is_over:
+                return False
+            job.is_over = True
+            self._in_flight -= 1
+            self._admission.release(job.caller, job.reserved)
+            job.reserved = 0.0
+            lane = self._lanes.get(job.key)
+            self._count(-lane.drop(job) if lane is not None else 0)
+            return True
 
     def _count(self, rows: int) -> None:
         self._waiting_rows += rows
-        self._telemetry.queue_rows.set(self._waiting_rows)
+        self._telemetry.waiting_rows.set(self._waiting_rows)
+        self._telemetry.waiting_seconds.set(self._admission.backlog)
+        self._telemetry.in_flight.set(self._in_flight)
 
     # From here on the code runs in the engine's thread.
 
     def _live(self) -> None:
-        reason: BaseException = EngineStopped("the service is stopping")
+        reason: LatentdError = EngineStopped("the service is stopping")
         try:
-            with torch.no_grad():  # not inference_mode: encoding by search needs gradients inside
-                while parts := self._next_parts():
-                    self._pass(parts)
+            with torch.no_grad():  # not inference_mode: a search needs gradients inside
+                while (lane := self._next_lane()) is not None:
+                    self._turn(lane)
         except BaseException as error:
             # Nobody may wait for an answer that never comes, whatever ended the thread.
             self._log.critical("engine.died", exc_info=error)
@@ -172,86 +252,178 @@ class Engine:
         finally:
             with self._changed:
                 self._is_stopping = True
-                left = [part.job for part in self._running]
-                left += [job for jobs in self._groups.values() for job in jobs]
-                self._groups.clear()
-                self._count(-self._waiting_rows)
-            for job in left:
-                job.finish(reason)
+            self.fail_all(reason)
 
-    def _next_parts(self) -> list[Part]:
-        """The rows of the next pass; waits for some. None, an empty list, when the engine stops."""
+    def _next_lane(self) -> Lane | None:
+        """The lane whose turn it is; waits for one. None when the engine stops."""
         with self._changed:
-            self._running = []
-            self._changed.wait_for(lambda: self._groups or self._is_stopping)
+            for key in [key for key, lane in self._lanes.items() if lane.is_idle]:
+                del self._lanes[key]
+            self._changed.wait_for(lambda: self._lanes or self._is_stopping)
             if self._is_stopping:
-                return []
-            group, jobs = self._groups.popitem(last=False)
-            room, parts = self.batch_rows, []
-            while jobs and room:
-                job = jobs.popleft()
-                # An equal share each; the last in the line may take all that is left.
-                taken = min(job.waiting, max(1, room // (len(jobs) + 1)))
-                parts.append(Part(job, job.started, job.started + taken))
-                job.started += taken
-                room -= taken
-                if job.waiting:
-                    jobs.append(job)
-            self._count(-sum(part.stop - part.start for part in parts))
-            if jobs:
-                self._groups[group] = jobs  # to the end of the line of groups
-            self._running = parts
-            return parts
+                return None
+            key = next(iter(self._lanes))
+            self._lanes.move_to_end(key)
+            return self._lanes[key]
 
-    def _pass(self, parts: list[Part]) -> None:
-        try:
-            outputs = self._compute(parts)
-        except Exception as error:
-            if len(parts) == 1:
-                self._fail(parts[0], error)
-                return
-            for part in parts:  # one of them is to blame, and fails alone
-                self._pass([part])
-            return
-        start = 0
-        for part in parts:
-            stop = start + part.stop - part.start
-            self._deliver(part, outputs.part(start, stop))
-            start = stop
-
-    def _compute(self, parts: list[Part]) -> Outputs:
-        job = parts[0].job
-        rows = Rows.joined([part.rows for part in parts])
+    def _turn(self, lane: Lane) -> None:
+        """One step of a lane's batch."""
         began = time.perf_counter()
-        outputs = self._compute_rows(job, rows)
+        done = 0.0
+        try:
+            self._fill(lane)
+            with self._context():
+                found = self._step(lane)
+            done = self._deliver(found)
+        except BaseException as error:
+            # Also what a model does to end the process: the others go on.
+            self._recover(lane, error)
+        if lane.batch is not None and lane.batch.is_over:
+            lane.batch = None
+        with self._changed:
+            self._admission.drained(done, time.perf_counter() - began)
+
+    def _fill(self, lane: Lane) -> None:
+        """Put rows that wait into the lane's batch, as far as there is room."""
+        batch = lane.batch
+        if batch is not None and not isinstance(batch, ChainBatch):
+            return
+        with self._changed:
+            room = lane.plan.largest if batch is None else batch.room
+            parts = lane.suspects.popleft() if lane.suspects else lane.take(room)
+            for part in parts:
+                part.job.start()
+            self._count(-sum(part.count for part in parts))
+            if batch is None and parts:
+                model = parts[0].job.served.model
+                if isinstance(lane.work, Chained):
+                    batch = ChainBatch(lane.work, model, lane.plan, self.device)
+                else:
+                    lane.batch = Computation(lane.work, model, parts, lane.plan, self.device)
+            if isinstance(batch, ChainBatch):
+                lane.batch = batch
+                batch.join(parts)
+
+    def _step(self, lane: Lane) -> Finished:
+        batch = lane.batch
+        if batch is None:
+            return []
+        riders = {part.job for part in batch.parts}
+        served, name = next(iter(riders)).served, lane.work.name
+        rows = sum(part.count for part in batch.parts)
+        self._step_began = began = time.perf_counter()
+        try:
+            found = batch.step()
+        finally:
+            self._step_began = None
         seconds = time.perf_counter() - began
-        self._seconds_per_row += 0.1 * (seconds / rows.count - self._seconds_per_row)
-        labels = (job.served.id, job.work.name)
-        self._telemetry.pass_seconds.labels(*labels).observe(seconds)
-        self._telemetry.pass_rows.observe(rows.count)
-        self._telemetry.rows.labels(*labels).inc(rows.count)
-        return outputs
+        for rider in riders:
+            rider.timings.compute += seconds
+        self._telemetry.compute_seconds.labels(served.id, name).observe(seconds)
+        self._telemetry.batch_rows.labels(served.id, name).observe(rows)
+        return found
 
-    def _compute_rows(self, job: Job, rows: Rows) -> Outputs:
-        padded = rows.padded(self.batch_rows)
-        on_device = {name: tensor.to(self.device) for name, tensor in padded.tensors.items()}
-        model = job.served.offering(job.work.needs)
-        outputs = job.work.run(model, Rows(padded.count, on_device, padded.keys), self.device)
-        tensors = {name: tensor.cpu() for name, tensor in outputs.tensors.items()}
-        return Outputs(tensors, outputs.facts).part(0, rows.count)
+    def _deliver(self, found: Finished) -> float:
+        """Hand over what is finished; returns the seconds of work that were expected of it."""
+        done, ready = 0.0, []
+        for parts, outputs in found:
+            work, served = parts[0].job.work, parts[0].job.served
+            rows = sum(part.count for part in parts)
+            self._telemetry.rows.labels(served.id, work.name).inc(rows)
+            is_sound, polished = _is_sound(outputs, work), work.polish(outputs)
+            start = 0
+            for part in parts:
+                job, stop = part.job, start + part.count
+                done += self._release(part)
+                if not is_sound and not _is_sound(outputs.part(start, stop), work):
+                    message = "the model gave numbers that are not finite for this input"
+                    self._end(job, OutputNotFinite(message))
+                elif not job.is_over and job.add(part, polished.part(start, stop)):
+                    ready.append(job)
+                start = stop
+        self._hand_over([job for job in ready if self._forget(job)])
+        return done
 
-    def _deliver(self, part: Part, outputs: Outputs) -> None:
+    def _release(self, part: Part) -> float:
         job = part.job
-        for name, tensor in outputs.tensors.items():
-            if name not in job.work.may_be_nan and not torch.isfinite(tensor).all():
-                message = "the model gave numbers that are not finite for this input"
-                self._end(job, OutputNotFinite(message))
-                return
-        job.parts.append(outputs)
-        if sum(len(next(iter(each.tensors.values()))) for each in job.parts) == job.rows.count:
-            job.finish(Outputs.joined(job.parts))
+        with self._changed:
+            seconds = min(job.reserved, job.seconds * part.count / job.rows.count)
+            job.reserved -= seconds
+            self._admission.release(job.caller, seconds)
+        return seconds
 
-    def _fail(self, part: Part, error: Exception) -> None:
+    def _hand_over(self, jobs: list[Job]) -> None:
+        """Have the answers made. Small ones together, as a change of threads costs more."""
+        small = [job for job in jobs if job.encode is not None and job.rows.count < MANY_ROWS]
+        large = [job for job in jobs if job.encode is not None and job.rows.count >= MANY_ROWS]
+        for group in (small, *([job] for job in large)):
+            if group:
+                self._pool.submit(self._encode, group)
+        _settle([(job, job.outputs()) for job in jobs if job.encode is None])
+
+    def _encode(self, jobs: list[Job]) -> None:
+        """In a coding thread."""
+        answers: list[tuple[Job, Any]] = []
+        for job in jobs:
+            began = time.perf_counter()
+            try:
+                answer = job.encode(job.outputs()) if job.encode is not None else None
+            except Exception as error:  # told to the caller of `run`, as if it had called itself
+                answer = error
+            seconds = time.perf_counter() - began
+            job.timings.encode += seconds
+            self._telemetry.encode_seconds.labels(job.served.id, job.work.name).observe(seconds)
+            answers.append((job, answer))
+        _settle(answers)
+
+    def _recover(self, lane: Lane, error: BaseException) -> None:
+        """A step failed: find out whose fault it is, and let the others go on."""
+        batch = lane.batch
+        if batch is None:
+            raise error
+        if isinstance(error, PartFailed):
+            self._fail(error.part, error.__cause__ or error)
+        elif _is_out_of_memory(error):
+            self._shrink(lane, batch)
+        elif len({part.job for part in batch.parts}) == 1:
+            self._fail(batch.parts[0], error)
+            lane.batch = None
+        elif isinstance(batch, ChainBatch):
+            self._step_singly(batch)
+        else:
+            middle = len(batch.parts) // 2
+            with self._changed:
+                lane.suspects += [batch.parts[:middle], batch.parts[middle:]]
+                self._count(sum(part.count for part in batch.parts))
+            lane.batch = None
+
+    def _shrink(self, lane: Lane, batch: Batch) -> None:
+        """Go on with smaller batches, from now on."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if not lane.plan.without(batch.shape()):
+            for part in batch.parts:
+                self._end(part.job, OutOfMemory("memory does not suffice for this model's work"))
+            lane.batch = None
+            return
+        self._telemetry.splits.inc()
+        self._log.warning("batch.split", work=lane.work.name, rows=lane.plan.largest)
+        if isinstance(batch, Computation):
+            with self._changed:
+                lane.put_back(batch.parts)
+                self._count(sum(part.count for part in batch.parts))
+            lane.batch = None
+
+    def _step_singly(self, batch: ChainBatch) -> None:
+        for part in list(batch.parts):
+            try:
+                self._deliver(batch.step_of(part))
+            except BaseException as error:
+                self._fail(part, error)
+                batch.leave([part])
+
+    def _fail(self, part: Part, error: BaseException) -> None:
+        """The answer of whoever is to blame."""
         if isinstance(error, InvalidInput):
             if error.param is None:
                 error.param = self._name_of_bad_row(part)
@@ -263,14 +435,62 @@ class Engine:
 
     def _name_of_bad_row(self, part: Part) -> str | None:
         """What the caller calls the first row that the model refuses."""
-        for index, name in enumerate(part.rows.names):
+        job, rows = part.job, part.rows
+        shape = _plans(job.served, self._anchor_rows).plan(job.work).shape_for(1)
+        for index, name in enumerate(rows.names):
+            row = rows.part(index, index + 1).padded(shape).to(self.device)
             try:
-                self._compute_rows(part.job, part.rows.part(index, index + 1))
+                finished(job.work.steps(job.served.model, row, self.device))
             except InvalidInput:
                 return name
         return None
 
-    def _end(self, job: Job, error: Exception) -> None:
-        """Answer with an error, and forget the rows that still wait."""
-        self._drop(job)
-        job.finish(error)
+    def _end(self, job: Job, answer: object) -> None:
+        if self._forget(job):
+            _settle([(job, answer)])
+
+    def _context(self) -> AbstractContextManager[object]:
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, self._autocast)
+
+
+def _plans(served: Served, anchor_rows: int) -> Plans:
+    """A model's plans; while there are none, all its work runs in the anchor shape."""
+    found = served.prepared
+    return found if isinstance(found, Plans) else Plans(anchor_rows)
+
+
+def _is_sound(outputs: Outputs, work: Work) -> bool:
+    return all(
+        bool(torch.isfinite(tensor).all())
+        for name, tensor in outputs.tensors.items()
+        if name not in work.may_be_nan
+    )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # What torch's allocator for the CPU says.
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+
+
+def _settle(answers: Iterable[tuple[Job, Any]]) -> None:
+    """Give callers their answers (or errors): one call into each event loop for all of them."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for job, answer in answers:
+        by_loop.setdefault(job.answer.get_loop(), []).append((job.answer, answer))
+    for loop, settled in by_loop.items():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_set, settled)
+
+
+def _set(settled: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, answer in settled:
+        if future.done():
+            continue  # the caller has left in this very moment
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from fastapi import Request, Response
@@ -55,16 +55,40 @@ class NotAcceptable(LatentdError):
     """No format of this answer is among those the caller accepts."""
 
 
-class Overloaded(LatentdError):
-    """Too many rows wait already."""
+class TryLater(LatentdError):
+    """Not now; the same request may succeed in `retry_after_seconds`."""
 
-    def __init__(self, message: str, retry_after_seconds: int) -> None:
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
 
 
-class EngineStopped(LatentdError):
+class Overloaded(TryLater):
+    """Too much work waits already."""
+
+
+class ShareExceeded(TryLater):
+    """Too much work of this caller waits already."""
+
+
+class Draining(TryLater):
+    """The service is stopping."""
+
+
+class EngineStuck(TryLater):
+    """A step of a model takes so long that it must be hung."""
+
+
+class EngineStopped(TryLater):
     """The inference thread has ended."""
+
+
+class OutOfMemory(TryLater):
+    """Memory does not suffice for the smallest batch."""
+
+
+class Hopeless(LatentdError):
+    """The request could not be done in the time that it was given."""
 
 
 class DeadlinePassed(LatentdError):
@@ -99,8 +123,13 @@ KINDS: dict[type[LatentdError], Kind] = {
     OutputNotFinite: Kind(500, "model-output-not-finite", "The model gave no finite numbers"),
     NotSupported: Kind(501, "not-supported", "This model cannot do that"),
     ModelRefused: Kind(503, "model-refused", "The model's bundle cannot be served"),
+    ShareExceeded: Kind(429, "share-exceeded", "Too much of your work is waiting", retryable=True),
     Overloaded: Kind(503, "overloaded", "Too much work is waiting", retryable=True),
+    Draining: Kind(503, "draining", "The service is stopping", retryable=True),
+    EngineStuck: Kind(503, "engine-stuck", "A step of a model hangs", retryable=True),
     EngineStopped: Kind(503, "engine-stopped", "The engine has stopped", retryable=True),
+    OutOfMemory: Kind(503, "out-of-memory", "Memory does not suffice", retryable=True),
+    Hopeless: Kind(504, "hopeless", "There is not enough time", retryable=True),
     DeadlinePassed: Kind(504, "deadline-passed", "The deadline has passed", retryable=True),
     LatentdError: Kind(500, "internal", "Something is wrong on our side"),
 }
@@ -123,16 +152,33 @@ class Problem(BaseModel):
 
 def problem_of(error: LatentdError, request_id: str) -> Response:
     """The answer to an error."""
-    kind = next(KINDS[each] for each in type(error).__mro__ if each in KINDS)
+    headers = {}
+    if isinstance(error, TryLater):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    document = problem_document(error, request_id)
+    return Response(orjson.dumps(document), _kind_of(error).status, headers, PROBLEM_TYPE)
+
+
+def problem_document(error: LatentdError, request_id: str) -> dict[str, Any]:
+    """What is told of an error."""
+    kind = _kind_of(error)
     # An error without a kind of its own was not meant for callers: its text may hold a path.
     detail = str(error) if kind.slug != "internal" else "the request could not be completed"
-    extra, headers = {}, {}
+    document = _document(
+        kind, detail, error.param if isinstance(error, InvalidInput) else None, request_id
+    )
     if isinstance(error, NotServed):
-        extra["operations"] = list(error.operations)
-    if isinstance(error, Overloaded):
-        headers["Retry-After"] = str(error.retry_after_seconds)
-    param = error.param if isinstance(error, InvalidInput) else None
-    return _response(kind, detail, param, request_id, headers, extra)
+        document["operations"] = list(error.operations)
+    return document
+
+
+def reason_of(error: LatentdError) -> str:
+    """The error in one word, for counting."""
+    return _kind_of(error).slug
+
+
+def _kind_of(error: LatentdError) -> Kind:
+    return next(KINDS[each] for each in type(error).__mro__ if each in KINDS)
 
 
 def problem_of_http(error: HTTPException, request_id: str) -> Response:
@@ -144,13 +190,16 @@ def problem_of_http(error: HTTPException, request_id: str) -> Response:
     }
     kind = Kind(status.value, status.phrase.lower().replace(" ", "-"), status.phrase)
     detail = details.get(status.value, status.description or status.phrase)
-    return _response(kind, detail, None, request_id, dict(error.headers or {}))
+    document, headers = _document(kind, detail, None, request_id), dict(error.headers or {})
+    return Response(orjson.dumps(document), kind.status, headers, PROBLEM_TYPE)
 
 
 def problem_of_bug(request_id: str) -> Response:
     """The answer to an error that nobody foresaw; the log has the traceback."""
     detail = "the request could not be completed; the server's log says more"
-    return _response(KINDS[LatentdError], detail, None, request_id)
+    kind = KINDS[LatentdError]
+    document = _document(kind, detail, None, request_id)
+    return Response(orjson.dumps(document), kind.status, media_type=PROBLEM_TYPE)
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
@@ -165,15 +214,8 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return problem_of_bug(request_id)
 
 
-def _response(
-    kind: Kind,
-    detail: str,
-    param: str | None,
-    request_id: str,
-    headers: dict[str, str] | None = None,
-    extra: dict[str, list[str]] | None = None,
-) -> Response:
-    content = {
+def _document(kind: Kind, detail: str, param: str | None, request_id: str) -> dict[str, Any]:
+    return {
         "type": f"urn:latentd:problem:{kind.slug}",
         "title": kind.title,
         "status": kind.status,
@@ -181,6 +223,4 @@ def _response(
         "param": param,
         "request_id": request_id,
         "retryable": kind.retryable,
-        **(extra or {}),
     }
-    return Response(orjson.dumps(content), kind.status, headers, PROBLEM_TYPE)

@@ -56,6 +56,9 @@ Truncation: TypeAlias = Annotated[
         description="The prior is cut to [-truncation, truncation], before the temperature.",
     ),
 ]
+ChainSteps: TypeAlias = Annotated[
+    int, Field(ge=1, le=1_000_000, description="Of a model that samples in steps.")
+]
 Fit: TypeAlias = Annotated[
     Literal["resize"],
     Field(description="Cut the middle and resize; else another size is refused."),
@@ -70,6 +73,10 @@ class Drawing(Strict):
     first_row: Row = 0
     temperature: Temperature | None = None
     truncation: Truncation | None = None
+    steps: ChainSteps | None = None
+    preview_every: ChainSteps | None = Field(
+        default=None, description="Steps between previews, with Accept: text/event-stream."
+    )
     return_latents: bool = False
 
 

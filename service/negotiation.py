@@ -12,6 +12,9 @@ WEBP = "image/webp"
 NPY = "application/x-npy"
 SAFETENSORS = "application/vnd.safetensors"
 ZIP = "application/zip"
+OCTETS = "application/octet-stream"
+LINES = "application/x-ndjson"
+EVENTS = "text/event-stream"
 
 
 def preferred(accept: str, offered: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from models.capabilities import Capability
-from service.catalog import Served
+from service.catalog import Described
 from service.errors import PROBLEM_TYPE, NotServed, Problem
 
 ERRORS = (400, 404, 406, 413, 415, 422, 500, 501, 503, 504)
@@ -36,15 +36,15 @@ class Operation:
     needs: tuple[Callable[..., Capability], ...]
     request: type[BaseModel]
     answer: type[BaseModel]
-    formats: Callable[[Served], tuple[str, ...]]
+    formats: Callable[[Described], tuple[str, ...]]
     example: dict[str, Any]
 
     @property
     def path(self) -> str:
         return f"/v1/models/{{name}}/{self.name}"
 
-    def is_served_by(self, served: Served) -> bool:
-        return served.offers(*self.needs)
+    def is_served_by(self, model: Described) -> bool:
+        return model.offers(*self.needs)
 
     @property
     def described(self) -> dict[str, Any]:
@@ -77,17 +77,17 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def operations_of(served: Served, operations: Iterable[Operation]) -> tuple[Operation, ...]:
+def operations_of(model: Described, operations: Iterable[Operation]) -> tuple[Operation, ...]:
     """Those that a model serves."""
-    return tuple(each for each in operations if each.is_served_by(served))
+    return tuple(each for each in operations if each.is_served_by(model))
 
 
-def check_served(served: Served, operation: Operation, operations: Iterable[Operation]) -> None:
+def check_served(model: Described, operation: Operation, operations: Iterable[Operation]) -> None:
     """Raises NotServed where the model lacks what the operation needs."""
-    if operation.is_served_by(served):
+    if operation.is_served_by(model):
         return
-    lacking = [getattr(need, "__name__", "") for need in operation.needs if not served.offers(need)]
-    names = [each.name for each in operations_of(served, operations)]
+    lacking = [getattr(need, "__name__", "") for need in operation.needs if not model.offers(need)]
+    names = [each.name for each in operations_of(model, operations)]
     raise NotServed(
         f"{operation.name} needs a model that is {' and '.join(lacking)}; "
         f"this one serves {', '.join(names)}",

@@ -9,19 +9,24 @@ import base64
 import binascii
 import io
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+from isal import isal_zlib
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from models.errors import InvalidPicture, NotSupported
 
 FORMATS = ("PNG", "JPEG", "WEBP")
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_COLOURS = {1: 0, 3: 2}  # channels to the format's colour type: grey, RGB
 
 
 @dataclass
@@ -120,21 +125,47 @@ def _opaque(picture: Image.Image) -> Image.Image:
 
 
 def levels_of(x: Tensor) -> Tensor:
-    """[0, 1] to the nearest of 256 levels, uint8."""
+    """[0, 1] to the nearest of 256 levels, uint8; what is levels already stays so."""
+    if x.dtype == torch.uint8:
+        return x
     return (255 * x).round().clamp(0, 255).to(torch.uint8)
 
 
-def png(levels: Tensor, texts: Mapping[str, str]) -> bytes:
-    """A picture, uint8 (C, H, W), as a PNG file with text chunks."""
-    info = PngInfo()
-    for key, text in texts.items():
-        info.add_text(key, text)
-    return _file(levels, "PNG", pnginfo=info)
+def png(levels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
+    """A picture, uint8 (C, H, W), as a PNG file with text chunks.
+
+    Written straight, without filters and at the fastest level: small pictures cost Pillow more in
+    set-up than in work. The law is the PNG specification, third edition, sections 5 and 11.
+    """
+    channels, height, width = levels.shape
+    lines = np.zeros((height, 1 + width * channels), np.uint8)  # 0: the line has no filter
+    lines[:, 1:] = levels.transpose(1, 2, 0).reshape(height, width * channels)
+    header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOURS[channels], 0, 0, 0)
+    chunks = [PNG_SIGNATURE, _chunk(b"IHDR", header)]
+    chunks += [_text_chunk(key, text) for key, text in texts.items()]
+    chunks += [_chunk(b"IDAT", isal_zlib.compress(lines, 1)), _chunk(b"IEND", b"")]
+    return b"".join(chunks)
+
+
+def _text_chunk(key: str, text: str) -> bytes:
+    if text.isascii():
+        return _chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("ascii"))
+    # UTF-8, not compressed, without a language or a translated keyword.
+    return _chunk(b"iTXt", key.encode("latin-1") + b"\0\0\0\0\0" + text.encode())
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = isal_zlib.crc32(content, isal_zlib.crc32(kind))
+    return b"".join((struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)))
 
 
 def webp(levels: Tensor) -> bytes:
     """A picture, uint8 (C, H, W), as a lossless WebP file."""
-    return _file(levels, "WEBP", lossless=True)
+    values = levels.permute(1, 2, 0).contiguous().numpy()
+    picture = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+    file = io.BytesIO()
+    picture.save(file, "WEBP", lossless=True)
+    return file.getvalue()
 
 
 def grid(levels: Tensor, columns: int) -> Tensor:
@@ -145,12 +176,3 @@ def grid(levels: Tensor, columns: int) -> Tensor:
     full[:count] = levels
     cells = full.reshape(rows, columns, channels, height, width)
     return cells.permute(2, 0, 3, 1, 4).reshape(channels, rows * height, columns * width)
-
-
-def _file(levels: Tensor, kind: str, **options: object) -> bytes:
-    channels = levels.shape[0]
-    values = levels.permute(1, 2, 0).contiguous().numpy()
-    picture = Image.fromarray(values[:, :, 0] if channels == 1 else values)
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()

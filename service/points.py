@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -119,16 +118,7 @@ async def _encode(call: Call, point: Point, param: str) -> tuple[Tensor, Tensor 
     return (await call.run(Encode(), rows))["mean"], y
 
 
-async def draw(
-    call: Call,
-    keys: tuple[tuple[int, int], ...],
-    temperature: float | None = None,
-    truncation: float | None = None,
-) -> Tensor:
+async def draw(call: Call, keys: tuple[tuple[int, int], ...]) -> Tensor:
     """Latents from the prior, a row each key."""
-    count = len(keys)
-    settings = {
-        "temperature": torch.full((count,), 1.0 if temperature is None else temperature),
-        "truncation": torch.full((count,), truncation or math.inf, dtype=torch.float64),
-    }
-    return (await call.run(Draw(), Rows(count, settings, keys)))["z"]
+    z: Tensor = (await call.run(Draw(), Rows(len(keys), keys=keys)))["z"]
+    return z

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -14,7 +14,6 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
-    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -32,6 +31,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: PositiveInt = 512  # pictures, of one request, in or out
+    stream_rows: PositiveInt = 1_000_000  # of an answer in lines, which is made while it is sent
     pixels: PositiveInt = 2**24  # of all pictures of a request together, in or out
     body_bytes: PositiveInt = 32 * 2**20
     json_depth: PositiveInt = 16
@@ -60,25 +60,32 @@ class Settings(BaseSettings):
     bundles: tuple[Path, ...] = ()
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: PositiveInt = 1  # processes on the one port, each with an engine and models of its own
     threads: PositiveInt | None = None  # of one pass on a CPU; torch's own choice where absent
-    coding_threads: PositiveInt = 4  # that read and write pictures
-    batch_rows: PositiveInt = 8  # the one shape in which every pass runs
-    queue_rows: PositiveInt = 4096  # that may wait before callers are turned away
+    coding_threads: PositiveInt = 2  # that read and write pictures
+    determinism: Literal["strict", "fast"] = "strict"
+    batch_rows: PositiveInt = 8  # the batch shape that every model's work can run in
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    queue_seconds: PositiveFloat = 10.0  # of work that may wait before callers are turned away
+    caller_share: Annotated[float, Field(gt=0, le=1)] = 0.5  # of it, of one caller
+    caller_header: str | None = None  # names the caller; else the address does
+    step_timeout_seconds: PositiveFloat = 60.0  # after which a step is taken for hung
+
+    model_bytes: PositiveInt | None = None  # that all models in memory may take together
+    pinned: tuple[str, ...] = ()  # models that are never put out for others
+    preload: bool = True  # load all models at the start, as far as there is room
+    watch_seconds: PositiveFloat | None = None  # how often to look for new bundles; else on request
 
     request_timeout_seconds: PositiveFloat = 300.0
     graceful_shutdown_seconds: PositiveInt = 30
     cors_origins: tuple[str, ...] = ()
 
+    traces: bool = False  # OpenTelemetry spans, sent where OTEL_* variables say
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     limits: Limits = Limits()
-
-    @model_validator(mode="after")
-    def _largest_request_fits_the_queue(self) -> Self:
-        if self.queue_rows < self.limits.rows:
-            raise ValueError("queue_rows must be at least limits.rows, or the largest never runs")
-        return self
 
     @classmethod
     def settings_customise_sources(

@@ -1,7 +1,7 @@
 """What the engine computes: the few things a model does to rows.
 
-Work is a value. Two pieces that are equal may ride in one pass of a model, so a work's own fields
-are its static parameters, and what differs from row to row stands in `Rows`.
+Work is a value. Two pieces that are equal may ride in one batch, so a work's own fields are its
+static parameters, and what differs from row to row stands in `Rows`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,24 +22,33 @@ from models.capabilities import (
     Encoder,
     Latent,
     Sampler,
+    Stepwise,
 )
 from models.latents import truncate
 from models.noise import Key, Noise
+from models.steps import Chains, Steps
+from service.pictures import levels_of
+
+MANY = 65  # the effort at which the cost of a likelihood is measured a second time
 
 
 @dataclass(frozen=True)
 class Rows:
     """The inputs of some rows: tensors of that many rows, and keys of their noise.
 
-    `names` says what the caller calls each row ("pictures[2]"), for errors.
+    `names` says what the caller calls each row ("pictures[2]"), for errors. The last `padding` of
+    them are repetitions of the last that somebody asked for.
     """
 
     count: int
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     keys: tuple[Key, ...] = ()
     names: tuple[str, ...] = ()
+    padding: int = 0
 
     def part(self, start: int, stop: int) -> Rows:
+        if stop - start == self.count:
+            return self
         return Rows(
             stop - start,
             {name: tensor[start:stop] for name, tensor in self.tensors.items()},
@@ -50,6 +59,8 @@ class Rows:
     @classmethod
     def joined(cls, parts: Sequence[Rows]) -> Rows:
         first = parts[0]
+        if len(parts) == 1:
+            return first
         return cls(
             sum(part.count for part in parts),
             {name: torch.cat([part.tensors[name] for part in parts]) for name in first.tensors},
@@ -59,13 +70,53 @@ class Rows:
     def padded(self, count: int) -> Rows:
         """As many rows as that: the last one is repeated, so that padding is always valid."""
         missing = count - self.count
-        if missing == 0:
+        if missing <= 0:
             return self
         tensors = {
             name: torch.cat([tensor, tensor[-1:].expand(missing, *tensor.shape[1:])])
             for name, tensor in self.tensors.items()
         }
-        return Rows(count, tensors, self.keys + self.keys[-1:] * missing)
+        return Rows(count, tensors, self.keys, padding=missing)
+
+    def to(self, device: torch.device) -> Rows:
+        if device.type == "cpu" or not self.tensors:
+            return self
+        tensors = {
+            # Pinned memory lets the copy run beside the computation.
+            name: tensor.pin_memory().to(device, non_blocking=True)
+            for name, tensor in self.tensors.items()
+        }
+        return Rows(self.count, tensors, self.keys, padding=self.padding)
+
+    def noise(self, device: torch.device) -> Noise:
+        """The rows' noise, that of padding included."""
+        return PaddedNoise(self.keys, device=device, padding=self.padding)
+
+
+class PaddedNoise(Noise):
+    """Noise whose last row is repeated: drawing for padding would cost as much as for rows."""
+
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        stream: str = "",
+        device: torch.device | str = "cpu",
+        padding: int = 0,
+    ) -> None:
+        super().__init__(keys, stream, device)
+        self.padding = padding
+
+    def stream(self, name: str) -> Noise:
+        return PaddedNoise(self.keys, name, self.device, self.padding)
+
+    def __len__(self) -> int:
+        return len(self.keys) + self.padding
+
+    def _draw(self, shape: Sequence[int], law: Literal["standard_normal", "random"]) -> Tensor:
+        drawn = super()._draw(shape, law)
+        if not self.padding:
+            return drawn
+        return torch.cat([drawn, drawn[-1:].expand(self.padding, *drawn.shape[1:])])
 
 
 @dataclass(frozen=True)
@@ -82,16 +133,21 @@ class Outputs:
         return self.tensors.get(name)
 
     def part(self, start: int, stop: int) -> Outputs:
-        # A copy, so that the rest of the pass can be freed.
-        tensors = {name: tensor[start:stop].clone() for name, tensor in self.tensors.items()}
-        return Outputs(tensors, self.facts)
+        return Outputs({name: each[start:stop] for name, each in self.tensors.items()}, self.facts)
+
+    def to_cpu(self, count: int) -> Outputs:
+        """The first `count` rows, on the CPU."""
+        return Outputs(
+            {name: each[:count].cpu() for name, each in self.tensors.items()}, self.facts
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Outputs]) -> Outputs:
         first = parts[0]
-        names = first.tensors if len(parts) > 1 else ()
-        joined = {name: torch.cat([part[name] for part in parts]) for name in names}
-        return Outputs(joined, first.facts) if joined else first
+        if len(parts) == 1:
+            return first
+        joined = {name: torch.cat([part[name] for part in parts]) for name in first.tensors}
+        return Outputs(joined, first.facts)
 
 
 class Work(ABC):
@@ -102,49 +158,155 @@ class Work(ABC):
     may_be_nan: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
+    def steps(self, model: Any, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        """A batch in steps; `rows` lie on the device."""
+
+    def polish(self, outputs: Outputs) -> Outputs:
+        """The last touch, once it is sure that the numbers are finite."""
+        return outputs
+
+    @property
+    def plan(self) -> Work:
+        """The work by whose plan (`service/plans.py`) this one runs: itself, or one that differs
+        in nothing that bears on shapes and time."""
+        return self
+
+    @property
+    def has_one_shape(self) -> bool:
+        """Whether what is seen of its plan's work in other batch shapes says nothing about it."""
+        return False
+
+    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
+        """Expected seconds of a row, from those of the works that were measured."""
+        return seconds_of(self.plan)
+
+
+class Single(Work):
+    """Work of one step."""
+
+    def steps(self, model: Any, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        yield from ()
+        return self.run(model, rows, device)
+
+    @abstractmethod
     def run(self, model: Any, rows: Rows, device: torch.device) -> Outputs:
-        """One pass; `rows` lie on the device."""
+        """A batch at once."""
+
+
+class Chained(Work):
+    """Work whose rows are chains, which join and leave a batch at every step."""
+
+    @abstractmethod
+    def begin(self, model: Any, rows: Rows, device: torch.device) -> Chains:
+        """The rows before their first step."""
+
+    @abstractmethod
+    def end(self, model: Any, chains: Chains) -> Outputs:
+        """What chains have come to, or a preview of it."""
+
+    def steps(self, model: Any, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        chains = self.begin(model, rows, device)
+        while left := int(chains.left.max()):
+            chains = model.advance(chains)
+            yield left - 1
+        return self.end(model, chains)
 
 
 @dataclass(frozen=True)
-class Sample(Work):
-    """Pictures of a model without latents."""
+class Sample(Single):
+    """Pictures of a model, each row of its own noise.
+
+    Args:
+        is_tempered: latents are cut to each row's `truncation`, then times its `temperature`.
+        with_latents: also `z`.
+        as_levels: pictures as 256 levels, uint8.
+    """
+
+    is_tempered: bool = False
+    with_latents: bool = False
+    as_levels: bool = False
 
     name = "sample"
     needs = Sampler
 
-    def run(self, model: Sampler, rows: Rows, device: torch.device) -> Outputs:
-        noise = Noise(rows.keys, device=device)
-        return Outputs({"x": model.sample(noise, rows.tensors.get("y"))})
+    @property
+    def plan(self) -> Work:
+        return Sample()
+
+    def run(self, model: Any, rows: Rows, device: torch.device) -> Outputs:
+        noise, y = rows.noise(device), rows.tensors.get("y")
+        if not isinstance(model, Latent):
+            return Outputs({"x": model.sample(noise, y)})
+        z = model.draw(noise)
+        if self.is_tempered:
+            z = tempered(z, rows.tensors["temperature"], rows.tensors["truncation"])
+        x = model.decode(z, y)
+        return Outputs({"x": x, "z": z} if self.with_latents else {"x": x})
+
+    def polish(self, outputs: Outputs) -> Outputs:
+        return levelled(outputs) if self.as_levels else outputs
 
 
 @dataclass(frozen=True)
-class Draw(Work):
-    """Latents from the prior, each cut to its own `truncation`, then times its `temperature`."""
+class SampleChains(Chained):
+    """Pictures of a stepwise model.
+
+    Args:
+        chain_steps: how many; how many each has taken differs from row to row.
+    """
+
+    chain_steps: int
+    as_levels: bool = False
+
+    name = "sample"
+    needs = Stepwise
+
+    @property
+    def plan(self) -> Work:
+        return SampleChains(1)
+
+    def begin(self, model: Stepwise, rows: Rows, device: torch.device) -> Chains:
+        return model.begin(rows.noise(device), rows.tensors.get("y"), self.chain_steps)
+
+    def end(self, model: Stepwise, chains: Chains) -> Outputs:
+        return Outputs({"x": model.finish(chains)})
+
+    def polish(self, outputs: Outputs) -> Outputs:
+        return levelled(outputs) if self.as_levels else outputs
+
+    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
+        return seconds_of(self.plan) * self.chain_steps
+
+
+@dataclass(frozen=True)
+class Draw(Single):
+    """Latents from the prior."""
 
     name = "draw"
     needs = Latent
 
     def run(self, model: Latent, rows: Rows, device: torch.device) -> Outputs:
-        z = model.draw(Noise(rows.keys, device=device))
-        bounds = rows.tensors["truncation"].tolist()
-        cut = [
-            row if math.isinf(bound) else truncate(row, bound)
-            for row, bound in zip(z, bounds, strict=True)
-        ]
-        temperature = rows.tensors["temperature"].reshape(-1, *[1] * (z.dim() - 1))
-        return Outputs({"z": torch.stack(cut) * temperature})
+        return Outputs({"z": model.draw(rows.noise(device))})
 
 
 @dataclass(frozen=True)
-class Decode(Work):
+class Decode(Single):
     """Latents `z` (and conditions `y`) to pictures `x`."""
+
+    as_levels: bool = False
 
     name = "decode"
     needs = Latent
 
+    @property
+    def plan(self) -> Work:
+        return Decode()
+
     def run(self, model: Latent, rows: Rows, device: torch.device) -> Outputs:
         return Outputs({"x": model.decode(rows.tensors["z"], rows.tensors.get("y"))})
+
+    def polish(self, outputs: Outputs) -> Outputs:
+        return levelled(outputs) if self.as_levels else outputs
 
 
 @dataclass(frozen=True)
@@ -154,14 +316,14 @@ class Encode(Work):
     name = "encode"
     needs = Encoder
 
-    def run(self, model: Encoder, rows: Rows, device: torch.device) -> Outputs:
-        posterior = model.encode(rows.tensors["x"], rows.tensors.get("y"))
+    def steps(self, model: Encoder, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        posterior = yield from model.encoding(rows.tensors["x"], rows.tensors.get("y"))
         found = {name: value for name, value in vars(posterior).items() if value is not None}
         return Outputs(found, {"inference": model.inference})
 
 
 @dataclass(frozen=True)
-class Classify(Work):
+class Classify(Single):
     """Pictures `x` to predicted conditions `y`."""
 
     name = "classify"
@@ -181,10 +343,45 @@ class LogProb(Work):
     needs = Density
     may_be_nan = ("standard_error",)
 
-    def run(self, model: Density, rows: Rows, device: torch.device) -> Outputs:
-        noise = Noise(rows.keys, device=device)
-        found = model.log_prob(rows.tensors["x"], noise, self.effort, rows.tensors.get("y"))
+    @property
+    def plan(self) -> Work:
+        return LogProb(1 if self.effort == 1 else MANY)
+
+    @property
+    def has_one_shape(self) -> bool:
+        return self.effort > 1  # samples of a row ride in one batch, and their number varies
+
+    def steps(self, model: Density, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        found = yield from model.scoring(
+            rows.tensors["x"], rows.noise(device), self.effort, rows.tensors.get("y")
+        )
         return Outputs(
             {"nats": found.nats, "standard_error": found.standard_error},
             {"kind": found.kind, "measure": found.measure},
         )
+
+    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
+        one, many = seconds_of(LogProb(1)), seconds_of(LogProb(MANY))
+        return one + (self.effort - 1) * max(many - one, 0.0) / (MANY - 1)
+
+
+def tempered(z: Tensor, temperature: Tensor, truncation: Tensor) -> Tensor:
+    """Latents, each cut to its own truncation (infinity for none), then times its temperature.
+
+    Args:
+        z: (B, *latent shape).
+        temperature, truncation: (B,).
+    """
+    cut = [
+        row if math.isinf(bound) else truncate(row, bound)
+        for row, bound in zip(z, truncation.tolist(), strict=True)
+    ]
+    return torch.stack(cut) * temperature.reshape(-1, *[1] * (z.dim() - 1))
+
+
+def levelled(outputs: Outputs) -> Outputs:
+    """The same with pictures as 256 levels; points, which have none, stay as they are."""
+    x = outputs["x"]
+    return (
+        Outputs({**outputs.tensors, "x": levels_of(x)}, outputs.facts) if x.dim() == 4 else outputs
+    )

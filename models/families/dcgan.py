@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Annotated, Self
 
 import torch
@@ -179,14 +179,19 @@ class DCGAN(Family[DCGANConfig], GaussianLatent, Encoder, Conditional, Adversari
 
     def _descend(self, x: Tensor, condition: Condition | None, start: Tensor) -> Iterator[Tensor]:
         """The latents after each step from `start`, (B, D)."""
-        z = start.clone().requires_grad_()
-        optimizer = torch.optim.Adam([z], lr=self.config.inversion_rate)
-        while True:
+        # Adam (Kingma & Ba, 2015, algorithm 1), written out: torch.s own imports its compiler,
+        # for which whoever encodes first would wait seconds.
+        z, mean, square = start, torch.zeros_like(start), torch.zeros_like(start)
+        for step in count(1):
             with torch.enable_grad():  # within a step only: in between, others compute
+                at = z.detach().requires_grad_()
                 # A sum, so that no row's step depends on the others.
-                (z.grad,) = torch.autograd.grad(self._errors(z, x, condition).sum(), [z])
-            optimizer.step()
-            yield z.detach()
+                (gradient,) = torch.autograd.grad(self._errors(at, x, condition).sum(), [at])
+            mean = 0.9 * mean + 0.1 * gradient
+            square = 0.999 * square + 0.001 * gradient**2
+            scale = (square / (1 - 0.999**step)).sqrt() + 1e-8
+            z = z - self.config.inversion_rate * mean / (1 - 0.9**step) / scale
+            yield z
 
     def _errors(self, z: Tensor, x: Tensor, condition: Condition | None) -> Tensor:
         """Mean squared error of each picture, (B,)."""

@@ -12,15 +12,17 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import problem_of_bug
+from service.jobs import Timings
 from service.telemetry import Telemetry
+from service.tracing import Tracing
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 HUNG_UP = 499  # nginx's number for a caller who left before the answer
 
 
 class ContextMiddleware:
-    def __init__(self, app: ASGIApp, telemetry: Telemetry, log: Any) -> None:
-        self.app, self.telemetry, self.log = app, telemetry, log
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, tracing: Tracing, log: Any) -> None:
+        self.app, self.telemetry, self.tracing, self.log = app, telemetry, tracing, log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -28,16 +30,21 @@ class ContextMiddleware:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        timings = Timings()
+        scope.setdefault("state", {}).update(request_id=request_id, timings=timings)
         status, began = HUNG_UP, time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                if timings.compute:
+                    headers["Server-Timing"] = timings.header()
             await send(message)
 
+        span = self.tracing.begin(scope)
         try:
             await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
@@ -48,9 +55,12 @@ class ContextMiddleware:
                 raise  # half an answer is out: all that is left is to break the connection
             await problem_of_bug(request_id)(scope, receive, send_with_id)
         finally:
-            self._tell(scope, request_id, status, time.perf_counter() - began)
+            self._tell(scope, request_id, status, time.perf_counter() - began, timings)
+            self.tracing.end(span, scope, status, timings)
 
-    def _tell(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    def _tell(
+        self, scope: Scope, request_id: str, status: int, seconds: float, timings: Timings
+    ) -> None:
         # The route's pattern, not the path: a label for each path would never end.
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
@@ -63,6 +73,8 @@ class ContextMiddleware:
             model=scope.get("path_params", {}).get("name"),
             status=status,
             seconds=round(seconds, 4),
+            queue_seconds=round(timings.queue, 4),
+            compute_seconds=round(timings.compute, 4),
             request_id=request_id,
         )
 

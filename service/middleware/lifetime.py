@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import InvalidInput, LatentdError
-from service.errors import DeadlinePassed, problem_of
+from service.errors import DeadlinePassed, Draining, problem_of
 
 HEADER = "X-Request-Timeout"
 
@@ -27,12 +27,16 @@ class LifetimeMiddleware:
         lifetime = _Lifetime(receive, send)
         try:
             seconds = self._seconds(scope)
+            scope["state"]["deadline"] = asyncio.get_running_loop().time() + seconds
             async with asyncio.timeout(seconds):
                 await lifetime.live(self.app, scope)
         except TimeoutError:
             error: LatentdError = DeadlinePassed(f"no answer within {seconds:g} seconds")
         except InvalidInput as wrong:
             error = wrong
+        except asyncio.CancelledError:
+            # The server gives up what still runs at the end of its grace time.
+            error = Draining("the service is stopping; ask another one")
         else:
             return
         if not lifetime.has_begun:

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from typing import Annotated, Self
 
 import torch
-from fastapi import APIRouter
 from pydantic import Field, model_validator
 from starlette.responses import Response
 from torch import Tensor
 
 from models.capabilities import Latent
 from models.errors import InvalidInput
-from service.answers import Pictures, PicturesAnswer, answer_pictures, picture_formats
+from service.answers import Pictures, PicturesAnswer, answer_decoded, picture_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of
+from service.dependencies import body_of, call_of, operation_router
 from service.fields import LARGEST_LATENT, Condition, Strict
 from service.inputs import condition_vector
 from service.operations import Operation
@@ -69,7 +68,7 @@ operation = Operation(
         ]
     },
 )
-router = APIRouter()
+router = operation_router()
 
 
 @router.post(operation.path, **operation.described)
@@ -93,9 +92,9 @@ async def arithmetic(
     if z.abs().max() > LARGEST_LATENT:
         raise InvalidInput(f"the sum has numbers beyond {LARGEST_LATENT:g}", terms[0][0])
     y = None if located.y is None else _sum(located.y, sizes, weights).clamp(0, 1)
-    x = await call.decode(z, y if body.condition is None else fixed)
+    y = y if body.condition is None else fixed
     latents = z if body.return_latents else None
-    return await answer_pictures(call, Pictures(x, located.seed, latents=latents))
+    return await answer_decoded(call, z, y, lambda x: Pictures(x, located.seed, latents=latents))
 
 
 def _check_sizes(call: Call, terms: list[tuple[str, float, list[Point]]]) -> None:

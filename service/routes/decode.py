@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
 from models.capabilities import Latent
-from service.answers import Pictures, PicturesAnswer, answer_pictures, picture_formats
+from service.answers import Pictures, PicturesAnswer, answer_decoded, picture_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of
+from service.dependencies import body_of, call_of, operation_router
 from service.fields import Condition, LatentVector, Strict
 from service.inputs import condition_vector
 from service.operations import Operation
@@ -32,7 +31,7 @@ operation = Operation(
     formats=picture_formats,
     example={"latents": [[0.0, 0.5, -1.0, 2.0]]},
 )
-router = APIRouter()
+router = operation_router()
 
 
 @router.post(operation.path, **operation.described)
@@ -44,6 +43,6 @@ async def decode(
     call.check_rows(len(body.latents), "latents")
     z = await call.in_thread(lambda: call.latents(body.latents, "latents"))
     y = condition_vector(call, body.condition)
-    x = await call.decode(z, None if y is None else y.expand(len(z), -1))
     latents = z if body.return_latents else None
-    return await answer_pictures(call, Pictures(x, latents=latents))
+    every_y = None if y is None else y.expand(len(z), -1)
+    return await answer_decoded(call, z, every_y, lambda x: Pictures(x, latents=latents))

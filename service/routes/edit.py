@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from starlette.responses import Response
 
 from models.capabilities import Conditional, Encoder, Latent
@@ -14,12 +13,12 @@ from service.answers import (
     Answer,
     PictureAnswer,
     Pictures,
-    answer_pictures,
+    answer_decoded,
     named,
     picture_formats,
 )
 from service.calls import Call
-from service.dependencies import body_of, call_of
+from service.dependencies import body_of, call_of, operation_router
 from service.encoding import encode_inputs
 from service.fields import Condition, Inputs
 from service.inputs import changed
@@ -49,7 +48,7 @@ operation = Operation(
     formats=picture_formats,
     example={"pictures": ["<base64>"], "fit": "resize", "condition": {}},
 )
-router = APIRouter()
+router = operation_router()
 
 
 @router.post(operation.path, **operation.described)
@@ -65,9 +64,9 @@ async def edit(
     if found.y is None:
         raise InvalidCondition("this model takes no condition", "condition")
     z = found.posterior["mean"]
-    x = await call.decode(z, changed(call, found.y, body.condition))
+    y = changed(call, found.y, body.condition)
     latents = z if body.return_latents else None
-    pictures = Pictures(
-        x, latents=latents, each=named(call, found.y), facts=dict(found.posterior.facts)
+    each, facts = named(call, found.y), dict(found.posterior.facts)
+    return await answer_decoded(
+        call, z, y, lambda x: Pictures(x, latents=latents, each=each, facts=facts)
     )
-    return await answer_pictures(call, pictures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.dependencies import ServiceDep
 
@@ -14,7 +14,7 @@ router = APIRouter(tags=["service"])
 
 class Health(BaseModel):
     status: Literal["ok", "unavailable"]
-    models: int
+    models: int = Field(description="That can be asked for something, loaded or not.")
     waiting_rows: int
 
 
@@ -30,12 +30,12 @@ async def livez() -> dict[str, str]:
     responses={503: {"model": Health}},
 )
 async def readyz(service: ServiceDep, response: Response) -> Health:
-    """503 before the bundles are read, and after the inference thread has ended."""
-    is_ready = service.engine.is_alive and service.catalog.is_scanned
+    """503 before what is loaded beforehand is loaded, and after the inference thread has ended."""
+    is_ready = service.engine.is_alive and service.catalog.is_ready
     if not is_ready:
         response.status_code = 503
     return Health(
         status="ok" if is_ready else "unavailable",
-        models=len(service.catalog.served()),
+        models=sum(each.status != "refused" for each in service.catalog.entries().values()),
         waiting_rows=service.engine.waiting_rows,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 from torch import Tensor
@@ -12,9 +11,9 @@ from torch import Tensor
 from models.capabilities import Latent
 from models.errors import InvalidInput
 from models.latents import path
-from service.answers import Pictures, PicturesAnswer, answer_pictures, picture_formats
+from service.answers import Pictures, PicturesAnswer, answer_decoded, picture_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of
+from service.dependencies import body_of, call_of, operation_router
 from service.fields import Condition, Steps, Strict
 from service.inputs import condition_vector
 from service.operations import Operation
@@ -38,7 +37,7 @@ operation = Operation(
     formats=picture_formats,
     example={"points": [{"seed": 1}, {"seed": 2}], "steps": 5, "method": "slerp"},
 )
-router = APIRouter()
+router = operation_router()
 
 
 @router.post(operation.path, **operation.described)
@@ -62,10 +61,10 @@ async def interpolate(
     y = None if located.y is None else path(located.y, body.steps, "lerp")
     if body.condition is not None and fixed is not None:
         y = fixed.expand(len(z), -1)
-    x = await call.decode(z, y)
     latents = z if body.return_latents else None
-    pictures = Pictures(x, located.seed, latents=latents, columns=len(x))
-    return await answer_pictures(call, pictures)
+    return await answer_decoded(
+        call, z, y, lambda x: Pictures(x, located.seed, latents=latents, columns=len(x))
+    )
 
 
 def _way(corners: Tensor, body: InterpolateRequest) -> Tensor:

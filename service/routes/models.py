@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import asyncio
+from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from models.bundle import Provenance
+from models.bundle import CARD, Provenance
 from models.capabilities import Density, Encoder, LatentSpace
 from models.conditions import ConditionSchema
 from service.answers import picture_formats
-from service.catalog import Refused, Served
 from service.dependencies import ModelName, Service, ServiceDep
-from service.operations import operations_of, problems
+from service.entries import Entry
+from service.operations import problems
 from service.settings import Limits
+from service.summaries import ModelSummary, summary_of
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
-
-
-class ModelSummary(BaseModel):
-    id: str
-    status: Literal["served", "refused"]
-    reason: str | None = Field(default=None, description="Why it is refused.")
-    family: str | None = None
-    digest: str | None = None
-    shape: list[int] | None = None
-    capabilities: list[str] = []
-    operations: dict[str, str] = Field(default={}, description="Each with its path.")
 
 
 class Models(BaseModel):
@@ -51,7 +43,7 @@ class Model(ModelSummary):
 async def list_models(service: ServiceDep) -> Models:
     """Every bundle that was found, also those that cannot be served, and why."""
     entries = service.catalog.entries()
-    return Models(models=[ModelSummary(**_summary(service, each)) for each in entries.values()])
+    return Models(models=[ModelSummary(**summary_of(service, each)) for each in entries.values()])
 
 
 @router.get(
@@ -60,39 +52,30 @@ async def list_models(service: ServiceDep) -> Models:
 async def get_model(name: ModelName, service: ServiceDep) -> Model:
     """What it is, what it can be asked for, how it was made and how it measured."""
     entry = service.catalog.entry(name)
-    if isinstance(entry, Refused):
-        return Model(**_summary(service, entry))
-    return Model(**_summary(service, entry), **_details(service, entry))
+    card = await asyncio.get_running_loop().run_in_executor(service.pool, _card, entry.path)
+    details = _details(service, entry) if entry.is_described else {}
+    return Model(**summary_of(service, entry), **details, card=card)
 
 
-def _summary(service: Service, entry: Served | Refused) -> dict[str, Any]:
-    if isinstance(entry, Refused):
-        return {"id": entry.id, "status": "refused", "reason": entry.reason}
-    served = operations_of(entry, service.operations)
-    return {
-        "id": entry.id,
-        "status": "served",
-        "family": entry.description.family,
-        "digest": entry.digest,
-        "shape": entry.shape,
-        "capabilities": entry.capabilities,
-        "operations": {each.name: each.path.format(name=entry.id) for each in served},
-    }
-
-
-def _details(service: Service, served: Served) -> dict[str, Any]:
-    description = served.description
+def _details(service: Service, entry: Entry) -> dict[str, Any]:
+    description = entry.description
     return {
         "latent_spaces": description.latent_spaces,
-        "condition_schema": served.schema,
-        "inference": served.offering(Encoder).inference if served.offers(Encoder) else None,
+        "condition_schema": entry.schema,
+        "inference": entry.offering(Encoder).inference if entry.offers(Encoder) else None,
         "maximum_effort": (
-            served.offering(Density).maximum_effort if served.offers(Density) else None
+            entry.offering(Density).maximum_effort if entry.offers(Density) else None
         ),
-        "formats": picture_formats(served),
+        "formats": picture_formats(entry),
         "limits": service.settings.limits,
         "batch_rows": service.settings.batch_rows,
         "metrics": description.metrics,
         "provenance": description.provenance,
-        "card": served.bundle.card,
     }
+
+
+def _card(path: Path) -> str | None:
+    try:
+        return (path / CARD).read_text("utf-8", "replace")
+    except OSError:
+        return None

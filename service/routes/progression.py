@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 import torch
-from fastapi import APIRouter
 from pydantic import Field, model_validator
 from starlette.responses import Response
+from torch import Tensor
 
 from models.capabilities import Conditional, Latent
 from models.conditions import Value
 from models.errors import InvalidCondition, InvalidInput
 from models.latents import lerp
-from service.answers import Answer, PictureAnswer, Pictures, answer_pictures, picture_formats
+from service.answers import Answer, PictureAnswer, Pictures, answer_decoded, picture_formats
 from service.calls import Call, drawn_seed
-from service.dependencies import body_of, call_of
+from service.dependencies import body_of, call_of, operation_router
 from service.fields import Condition, Fit, Integer, Picture, Row, Seed, Steps, Strict, Values
 from service.inputs import changed
 from service.operations import Operation
@@ -68,7 +68,7 @@ operation = Operation(
     formats=picture_formats,
     example={"attribute": "smile", "steps": 5, "seed": 7},
 )
-router = APIRouter()
+router = operation_router()
 
 
 @router.post(operation.path, **operation.described)
@@ -92,16 +92,18 @@ async def progression(
     start = changed(call, y, {body.attribute: first}, "from")
     stop = changed(call, y, {body.attribute: last}, "to")
     z = located.z.expand(body.steps, *located.z.shape[1:])
-    x = await call.decode(z, lerp(start[0], stop[0], alphas))
-    pictures = Pictures(
-        x,
-        seed,
-        latents=z if body.return_latents else None,
-        columns=body.steps,
-        each=[{"alpha": alpha} for alpha in alphas.tolist()],
-        facts={"attribute": body.attribute},
-    )
-    return await answer_pictures(call, pictures)
+
+    def show(x: Tensor) -> Pictures:
+        return Pictures(
+            x,
+            seed,
+            latents=z if body.return_latents else None,
+            columns=body.steps,
+            each=[{"alpha": alpha} for alpha in alphas.tolist()],
+            facts={"attribute": body.attribute},
+        )
+
+    return await answer_decoded(call, z, lerp(start[0], stop[0], alphas), show)
 
 
 def _ends(call: Call, body: ProgressionRequest) -> tuple[Value, Value]:

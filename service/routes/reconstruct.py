@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter
 from starlette.responses import Response
 from torch import Tensor
 
@@ -15,12 +14,12 @@ from service.answers import (
     Answer,
     PictureAnswer,
     Pictures,
-    answer_pictures,
+    answer_decoded,
     named,
     picture_formats,
 )
 from service.calls import Call
-from service.dependencies import body_of, call_of
+from service.dependencies import body_of, call_of, operation_router
 from service.encoding import Encoded, encode_inputs
 from service.fields import Inputs
 from service.operations import Operation
@@ -51,7 +50,7 @@ operation = Operation(
     formats=picture_formats,
     example={"pictures": ["<base64>"], "fit": "resize"},
 )
-router = APIRouter()
+router = operation_router()
 
 
 @router.post(operation.path, **operation.described)
@@ -63,11 +62,13 @@ async def reconstruct(
     all values of [0, 1], and its mean."""
     found = await encode_inputs(call, body)
     z = found.posterior["mean"]
-    x = await call.decode(z, found.y)
-    each = await call.in_thread(lambda: _told(call, found, x))
     latents = z if body.return_latents else None
     facts = dict(found.posterior.facts)
-    return await answer_pictures(call, Pictures(x, latents=latents, each=each, facts=facts))
+
+    def show(x: Tensor) -> Pictures:
+        return Pictures(x, latents=latents, each=_told(call, found, x), facts=facts)
+
+    return await answer_decoded(call, z, found.y, show, exact=True)
 
 
 def _told(call: Call, found: Encoded, x: Tensor) -> list[dict[str, Any]]:

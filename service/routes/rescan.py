@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.dependencies import ServiceDep
 from service.operations import problems
@@ -17,7 +15,9 @@ class Rescanned(BaseModel):
     added: list[str]
     changed: list[str]
     removed: list[str]
-    refused: list[str]
+    refused: dict[str, str] = Field(
+        description="What cannot be served, or whose new version cannot, and why."
+    )
 
 
 @router.post(
@@ -27,6 +27,7 @@ class Rescanned(BaseModel):
     responses=problems(409),
 )
 async def rescan(service: ServiceDep) -> Rescanned:
-    """Requests that are under way finish on the model they began with."""
-    changes = await asyncio.to_thread(service.catalog.scan)
+    """Loaded models are swapped for their new versions; requests that are under way finish on the
+    version they began with. Where a new version cannot be loaded the old one is served on."""
+    changes = await service.catalog.rescan()
     return Rescanned.model_validate(vars(changes))

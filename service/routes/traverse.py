@@ -6,16 +6,15 @@ import math
 from typing import Annotated, Literal
 
 import torch
-from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 from torch import Tensor
 
 from models.capabilities import Latent
 from models.errors import InvalidInput
-from service.answers import Answer, PictureAnswer, Pictures, answer_pictures, picture_formats
+from service.answers import Answer, PictureAnswer, Pictures, answer_decoded, picture_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of
+from service.dependencies import body_of, call_of, operation_router
 from service.fields import LARGEST_LATENT, Condition, Steps, Strict
 from service.inputs import condition_vector
 from service.operations import Operation
@@ -58,7 +57,7 @@ operation = Operation(
     formats=picture_formats,
     example={"axes": [0, 1], "range": [-2, 2], "steps": 3},
 )
-router = APIRouter()
+router = operation_router()
 
 
 @router.post(operation.path, **operation.described)
@@ -73,17 +72,19 @@ async def traverse(
     start = await locate(call, [body.point or _origin(call)], ["point"])
     z, positions = await call.in_thread(lambda: _grid(start.z, body))
     y = start.y if body.condition is None else fixed
-    x = await call.decode(z, None if y is None else y.expand(len(z), -1))
     rows = body.steps if len(body.axes) == 2 else 1
-    pictures = Pictures(
-        x,
-        start.seed,
-        latents=z if body.return_latents else None,
-        columns=body.steps,
-        each=[{"position": position} for position in positions.tolist()],
-        facts={"axes": body.axes, "grid": [rows, body.steps]},
-    )
-    return await answer_pictures(call, pictures)
+
+    def show(x: Tensor) -> Pictures:
+        return Pictures(
+            x,
+            start.seed,
+            latents=z if body.return_latents else None,
+            columns=body.steps,
+            each=[{"position": position} for position in positions.tolist()],
+            facts={"axes": body.axes, "grid": [rows, body.steps]},
+        )
+
+    return await answer_decoded(call, z, None if y is None else y.expand(len(z), -1), show)
 
 
 def _check_axes(call: Call, body: TraverseRequest) -> None:

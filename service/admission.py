@@ -1,0 +1,94 @@
+"""Who may wait: work is counted in expected seconds, and turned away where too many wait."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from service.errors import Hopeless, Overloaded, ShareExceeded
+
+MEMORY = 5.0  # seconds over which the drain rate is averaged
+FEWEST_SECONDS = 0.05  # of measurement before the rate is believed
+
+
+class Admission:
+    """Seconds of work that were let in and are not done yet, in all and of each caller.
+
+    Args:
+        queue_seconds: how many may wait.
+        caller_share: which part of them one caller may have.
+    """
+
+    def __init__(self, queue_seconds: float, caller_share: float) -> None:
+        self.queue_seconds = queue_seconds
+        self.caller_share = caller_share
+        self._of_callers: defaultdict[str, float] = defaultdict(float)
+        self.backlog = 0.0
+        self._done = 0.0  # expected seconds of work, with exponential forgetting,
+        self._passed = 0.0  # and the real seconds that it took
+
+    def check_room(self) -> None:
+        """Raises Overloaded where nothing more could be let in, of whatever cost."""
+        if self.backlog >= self.queue_seconds:
+            raise self._overloaded(self.backlog)
+
+    def admit(self, caller: str, seconds: float, time_left: float) -> None:
+        """Let work in.
+
+        Raises:
+            ShareExceeded: the caller has its share waiting already.
+            Overloaded: too much waits already.
+            Hopeless: it cannot be done in the time left.
+        """
+        own = self._of_callers.get(caller, 0.0)
+        total, share = self.backlog + seconds, self.queue_seconds * self.caller_share
+        # Whoever comes first is let in, however much it is: else it would never be.
+        if own > 0 and own + seconds > share:
+            wait = self._real(own + seconds - share)
+            raise ShareExceeded("your other requests must finish first", wait)
+        if self.backlog > 0 and total > self.queue_seconds:
+            raise self._overloaded(total)
+        # Callers take turns, so that nobody's backlog delays more than as much of this.
+        mine = own + seconds
+        ahead = sum(
+            min(theirs, mine) for name, theirs in self._of_callers.items() if name != caller
+        )
+        if (mine + ahead) / self.rate > time_left:
+            raise Hopeless(f"it would take about {(mine + ahead) / self.rate:.1f} seconds")
+        self.backlog = total
+        self._of_callers[caller] += seconds
+
+    def readmit(self, caller: str, seconds: float) -> None:
+        """More work of a request that was let in before."""
+        self.backlog += seconds
+        self._of_callers[caller] += seconds
+
+    def release(self, caller: str, seconds: float) -> None:
+        """Work that is done, or given up."""
+        self.backlog -= seconds
+        self._of_callers[caller] -= seconds
+        if self._of_callers[caller] <= 1e-9:
+            del self._of_callers[caller]
+        if not self._of_callers:
+            self.backlog = 0.0  # without what rounding leaves
+
+    def drained(self, expected: float, real: float) -> None:
+        """A step took `real` seconds and finished work that was expected to take `expected`."""
+        fading = math.exp(-real / MEMORY)
+        self._done = self._done * fading + expected
+        self._passed = self._passed * fading + real
+
+    @property
+    def rate(self) -> float:
+        """Expected seconds of work that are done in a real second."""
+        if self._passed < FEWEST_SECONDS or self._done <= 0:
+            return 1.0
+        return min(max(self._done / self._passed, 0.05), 20.0)
+
+    def _overloaded(self, total: float) -> Overloaded:
+        wait = self._real(total - self.queue_seconds)
+        return Overloaded("too much work is waiting; try again later", wait)
+
+    def _real(self, expected: float) -> int:
+        """Whole real seconds until so much is done."""
+        return max(1, math.ceil(expected / self.rate))

@@ -1,0 +1,213 @@
+"""How a model's work runs on this device: in which batch shapes, and at which cost.
+
+Found when a model is loaded, by running it. Kernels round differently by batch size, so in strict
+mode a row may only be computed in shapes that give it the same bytes. One shape is always right:
+the *anchor*, the same in every process. The other shapes that a plan allows are those whose output
+was seen to be equal to the anchor's, bit for bit, on rows of noise: a kernel that adds in another
+order differs in thousands of these numbers. Where none is equal, every batch is padded to the
+anchor.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from models.capabilities import (
+    AttributeClassifier,
+    Conditional,
+    Density,
+    Encoder,
+    Latent,
+    Sampler,
+    Stepwise,
+)
+from models.noise import Noise
+from models.steps import Steps, finished
+from service.catalog import Served
+from service.work import (
+    MANY,
+    Classify,
+    Decode,
+    Draw,
+    Encode,
+    LogProb,
+    Outputs,
+    Rows,
+    Sample,
+    SampleChains,
+    Work,
+)
+
+# Beside the anchor. Dense where passes are cheap, so that little is padded.
+SHAPES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+LONGEST_PASS = 0.1  # seconds: no larger shape is tried, as others wait for a pass to end
+UNKNOWN_SECONDS = 0.01  # of a row of work that was not measured
+
+
+@dataclass
+class Plan:
+    """Of one work of one model.
+
+    Args:
+        shapes: the batch sizes it may run in, ascending.
+        row_seconds: of a step, in the shape that is best for throughput.
+    """
+
+    shapes: tuple[int, ...]
+    row_seconds: float = UNKNOWN_SECONDS
+
+    @property
+    def largest(self) -> int:
+        return self.shapes[-1]
+
+    def shape_for(self, rows: int) -> int:
+        """The smallest shape that has room for so many rows, or else the largest."""
+        return next((shape for shape in self.shapes if shape >= rows), self.largest)
+
+    def without(self, shape: int) -> bool:
+        """Forget this shape and all larger ones, for which memory does not suffice; whether any
+        smaller one is left."""
+        left = tuple(each for each in self.shapes if each < shape)
+        if left:
+            self.shapes = left
+        return bool(left)
+
+
+@dataclass
+class Plans:
+    """Of one model, by work."""
+
+    anchor: int
+    known: dict[Work, Plan] = field(default_factory=dict)
+
+    def plan(self, work: Work) -> Plan:
+        return self.known.setdefault(work.plan, Plan((self.anchor,)))
+
+    def row_seconds(self, work: Work) -> float:
+        """What one row of it costs."""
+
+        def seconds_of(measured: Work) -> float:
+            return self.known[measured].row_seconds if measured in self.known else UNKNOWN_SECONDS
+
+        return work.row_seconds(seconds_of)
+
+
+@dataclass(frozen=True, eq=False)
+class WarmUp(Work):
+    """Runs everything a model can do once and fills in the plans; a step is one pass.
+
+    Args:
+        is_strict: allow only shapes that give the anchor's bytes.
+    """
+
+    plans: Plans
+    served: Served
+    is_strict: bool
+
+    name = "warm-up"
+    needs = object  # type: ignore[assignment]
+
+    def steps(self, model: object, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        for work in works_of(self.served):
+            yield from self._measure(work, model, device)
+        return Outputs({})
+
+    def _measure(self, work: Work, model: object, device: torch.device) -> Steps[None]:
+        anchor = self.plans.anchor
+        wanted, seconds = yield from self._run(work, model, anchor, device)
+        plan = Plan((anchor,), seconds / anchor)
+        shapes = [anchor]
+        # What a work of many steps comes to is not waited for, so that its shapes are not compared.
+        for shape in SHAPES if wanted is not None and not work.has_one_shape else ():
+            if shape == anchor or shape * plan.row_seconds > LONGEST_PASS:
+                continue
+            found, seconds = yield from self._run(work, model, shape, device)
+            if not self.is_strict or _agree(wanted, found):
+                shapes.append(shape)
+                plan.row_seconds = min(plan.row_seconds, seconds / shape)
+        plan.shapes = tuple(sorted(shapes))
+        self.plans.known[work] = plan
+
+    def _run(
+        self, work: Work, model: object, shape: int, device: torch.device
+    ) -> Steps[tuple[Outputs | None, float]]:
+        """What a batch of this shape comes to, and its seconds; of a work of many steps None, and
+        what all of them will take. Done twice: the first time pays for what is set up once."""
+        rows = noise_rows(self.served, work, shape).to(device)
+        outputs, seconds = None, math.inf
+        for _ in range(2):
+            began, left = time.perf_counter(), 0
+            steps = work.steps(model, rows, device)
+            try:
+                left = next(steps)
+                if left == 0:
+                    outputs = finished(steps)
+            except StopIteration as end:
+                outputs = end.value
+            _wait_for(device)
+            seconds = min(seconds, (time.perf_counter() - began) * (left + 1))
+            yield 1
+            if shape > self.plans.anchor and seconds > LONGEST_PASS / 4:
+                break  # all is set up, and the time is long enough to be told
+        return None if outputs is None else outputs.to_cpu(shape), seconds
+
+
+def works_of(served: Served) -> Iterator[Work]:
+    """Everything that a model can be asked for, in the form that plans are made of."""
+    if served.offers(Stepwise):
+        yield SampleChains(1)
+    elif served.offers(Sampler):
+        yield Sample()
+    if served.offers(Latent):
+        yield from (Draw(), Decode())
+    if served.offers(Encoder):
+        yield Encode()
+    if served.offers(AttributeClassifier):
+        yield Classify()
+    if served.offers(Density):
+        yield LogProb(1)
+        if served.offering(Density).maximum_effort >= MANY:
+            yield LogProb(MANY)
+
+
+def noise_rows(served: Served, work: Work, count: int) -> Rows:
+    """Valid inputs of a work, of noise."""
+    noise = Noise.of_rows(seed=0, count=count).stream("warm-up")
+    tensors: dict[str, Tensor] = {}
+    if isinstance(work, Decode):
+        tensors["z"] = served.offering(Latent).draw(noise).cpu()
+    if isinstance(work, Encode | Classify | LogProb):
+        # Black and white, which every model of pictures takes.
+        bits = noise.uniform(served.shape).round()
+        tensors["x"] = bits if served.has_pictures else noise.normal(served.shape)
+    if served.offers(Conditional) and not isinstance(work, Draw | Classify):
+        y = served.schema.encode({})
+        tensors["y"] = torch.tensor([y] * count, dtype=torch.float32)
+    return Rows(count, tensors, noise.keys)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _agree(wanted: Outputs | None, found: Outputs | None) -> bool:
+    """Whether the rows that both have are equal to the last bit."""
+    if wanted is None or found is None:
+        return False
+    for name, tensor in wanted.tensors.items():
+        count = min(len(tensor), len(found[name]))
+        if not torch.equal(_bits(tensor[:count]), _bits(found[name][:count])):
+            return False
+    return True
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """The bytes, so that NaN equals NaN and 0 is not -0."""
+    return tensor.contiguous().view(torch.uint8)

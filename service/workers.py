@@ -1,0 +1,133 @@
+"""Several processes on one port: a parent that computes nothing, and workers that know of no other.
+
+Python threads share one core for much of what a request costs, and two processes have two. The
+kernel spreads connections over those that listen (SO_REUSEPORT). The parent passes signals on and
+replaces a worker that dies.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from types import FrameType
+
+from service.health import url_of
+from service.listening import bound_socket
+from service.settings import Settings
+
+VARIABLE = "LATENTD_WORKER_OF"  # number:port:descriptor, set by the parent for a worker alone
+PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
+SHORTEST_LIFE = 5.0  # seconds: a worker that ends sooner would only do so again
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Which of the workers this process is."""
+
+    number: int
+    port: int
+    descriptor: int  # of the pipe to the parent
+
+    def tell_ready(self) -> None:
+        """Tell the parent that this worker listens."""
+        os.write(self.descriptor, b".")
+
+
+def this_worker() -> Worker | None:
+    """Which worker this process is; None where it has no parent of this kind."""
+    given = os.environ.pop(VARIABLE, None)
+    if given is None:
+        return None
+    _end_with_parent()
+    return Worker(*map(int, given.split(":")))
+
+
+def _end_with_parent() -> None:
+    """On Linux: a worker whose parent is killed gets SIGTERM, and does not serve on for ever."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def supervise(settings: Settings) -> int:
+    """Run the workers until a signal comes; returns the exit code.
+
+    Raises:
+        InvalidConfig: the address is taken.
+    """
+    # Keeps the port for the workers, and listens to nothing.
+    holder = bound_socket(settings, settings.port, is_shared=True)
+    try:
+        return _Parent(settings, *holder.getsockname()[:2]).run()
+    finally:
+        holder.close()
+
+
+class _Parent:
+    def __init__(self, settings: Settings, host: str, port: int) -> None:
+        self._count, self._url, self._port = settings.workers, url_of(host, port), port
+        self._reader, self._writer = os.pipe()
+        self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._started: dict[int, float] = {}
+        self._is_ending = False
+        self._code = 0
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._end)
+        for worker in range(self._count):
+            self._start(worker)
+        self._announce()
+        while self._workers:
+            try:
+                process, status = os.waitpid(-1, 0)
+            except ChildProcessError:
+                break
+            self._bury(process, os.waitstatus_to_exitcode(status))
+        return self._code
+
+    def _start(self, number: int) -> None:
+        """The same command again, as a worker."""
+        environment = {**os.environ, VARIABLE: f"{number}:{self._port}:{self._writer}"}
+        command = [sys.executable, *sys.orig_argv[1:]]
+        self._workers[number] = subprocess.Popen(
+            command, env=environment, pass_fds=[self._writer], process_group=0
+        )
+        self._started[number] = time.monotonic()
+
+    def _announce(self) -> None:
+        """Say where it serves, once every worker listens."""
+        waiting = self._count
+        while waiting and not self._is_ending:
+            process, status = os.waitpid(-1, os.WNOHANG)
+            if process:
+                self._bury(process, os.waitstatus_to_exitcode(status))
+            ready = select.select([self._reader], [], [], 0.1)[0]
+            waiting -= len(os.read(self._reader, waiting)) if ready else 0
+        if not self._is_ending:
+            print(f"latentd serves {self._url} (docs: /docs)", flush=True)
+
+    def _bury(self, process: int, code: int) -> None:
+        """A worker has ended: replace it, unless all are to end or it never lived."""
+        found = [number for number, each in self._workers.items() if each.pid == process]
+        for number in found:
+            del self._workers[number]
+            lived = time.monotonic() - self._started[number]
+            if self._is_ending:
+                self._code = self._code or code
+            elif lived < SHORTEST_LIFE:
+                self._code = code or 1
+                self._end(signal.SIGTERM, None)
+            else:
+                print(f"latentd: worker {number} died ({code}); replaced", file=sys.stderr)
+                self._start(number)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        self._is_ending = True
+        for worker in self._workers.values():
+            worker.send_signal(signal.SIGTERM)
