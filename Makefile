@@ -9,7 +9,7 @@ STARTERS := digits-vae faces-cvae faces-dcgan
 STARTER_BUNDLES := $(STARTERS:%=bundles/%/config.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format verify clean
+.PHONY: help install demo test check format verify bench-serve clean
 
 help:
 	@echo "make demo     install, train three starter bundles, serve them on http://$(HOST):$(PORT)"
@@ -17,6 +17,7 @@ help:
 	@echo "make install  make .venv with everything, tests and linters included"
 	@echo "make check    lint, types, import contracts"
 	@echo "make verify   slow checks against published figures (DATA_ROOT=folder with MNIST)"
+	@echo "make bench-serve  measure the service beside other servers (SECONDS=8 a cell, ROUNDS=3; needs wrk)"
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
@@ -67,6 +68,16 @@ verify: .venv/installed-dev
 	$(BIN)/python -m verify.cvae bundles/faces-cvae
 	$(BIN)/latentd train faces-dcgan --resume
 	$(BIN)/python -m tests.training.crash --kills 10
+
+# The service beside LitServe, BentoML, Ray Serve and FastAPI; about two hours on two cores.
+SECONDS ?= 8
+ROUNDS ?= 3
+BENCH_REPORT ?= docs/results/serving.md
+bench-serve: .venv/installed
+	sh benchmarks/setup.sh
+	$(BIN)/python -m benchmarks.bundles
+	$(BIN)/python -m benchmarks.serve --seconds $(SECONDS) --rounds $(ROUNDS) \
+		--report $(BENCH_REPORT) $(BENCH)
 
 clean:
 	rm -rf .venv bundles runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -36,18 +36,18 @@ class Admission:
         """Let work in.
 
         Raises:
-            ShareExceeded: the caller has its share waiting already.
             Overloaded: too much waits already.
+            ShareExceeded: the caller has its share waiting already.
             Hopeless: it cannot be done in the time left.
         """
         own = self._of_callers.get(caller, 0.0)
         total, share = self.backlog + seconds, self.queue_seconds * self.caller_share
         # Whoever comes first is let in, however much it is: else it would never be.
+        if self.backlog > 0 and total > self.queue_seconds:
+            raise self._overloaded(total)
         if own > 0 and own + seconds > share:
             wait = self._real(own + seconds - share)
             raise ShareExceeded("your other requests must finish first", wait)
-        if self.backlog > 0 and total > self.queue_seconds:
-            raise self._overloaded(total)
         # Callers take turns, so that nobody's backlog delays more than as much of this.
         mine = own + seconds
         ahead = sum(

@@ -14,6 +14,7 @@ from types import ModuleType
 
 import torch
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -31,6 +32,7 @@ from service.middleware.body_limit import BodyLimitMiddleware
 from service.middleware.context import ContextMiddleware
 from service.middleware.head import HeadMiddleware
 from service.middleware.lifetime import LifetimeMiddleware
+from service.middleware.operations import OperationsMiddleware
 from service.openapi import describe
 from service.operations import Operation
 from service.plans import Plans
@@ -46,7 +48,8 @@ def create_app(settings: Settings) -> FastAPI:
         InvalidConfig: the device that was asked for is not there.
     """
     modules = list(_route_modules())
-    operations = tuple(module.operation for module in modules if hasattr(module, "operation"))
+    asking = [module for module in modules if hasattr(module, "operation")]
+    operations = tuple(module.operation for module in asking)
     parts = _build(settings, operations)
     app = FastAPI(
         title="latentd",
@@ -54,7 +57,9 @@ def create_app(settings: Settings) -> FastAPI:
         description="Every latent-space operation of generative models.",
         lifespan=_lifespan,
         redoc_url=None,
-        middleware=_middleware(parts),
+        middleware=_middleware(
+            parts, [each.router.routes[0] for each in modules if hasattr(each, "operation")]
+        ),
         exception_handlers={LatentdError: answer_error, HTTPException: answer_error},
     )
     app.state.service = parts
@@ -117,7 +122,7 @@ def _device(settings: Settings) -> torch.device:
     return torch.device(settings.device)
 
 
-def _middleware(parts: Service) -> list[Middleware]:
+def _middleware(parts: Service, operations: list[APIRoute]) -> list[Middleware]:
     """From the outermost inwards."""
     settings = parts.settings
     found = [
@@ -127,6 +132,7 @@ def _middleware(parts: Service) -> list[Middleware]:
         Middleware(HeadMiddleware),
         Middleware(LifetimeMiddleware, longest_seconds=settings.request_timeout_seconds),
         Middleware(BodyLimitMiddleware, most_bytes=settings.limits.body_bytes),
+        Middleware(OperationsMiddleware, routes=operations, telemetry=parts.telemetry),
     ]
     if settings.cors_origins:
         cors = Middleware(

@@ -14,7 +14,7 @@ from service.jobs import Part, Preview
 from service.plans import Plan
 from service.work import Chained, Outputs, Rows, Work
 
-Finished = list[tuple[list[Part], Outputs]]
+Finished = list[tuple[list[Part], Outputs]]  # rows in order, and what came of them
 
 
 class Batch(ABC):

@@ -22,6 +22,7 @@ from starlette.requests import Request
 
 from models.errors import InvalidInput, nearest
 from service.errors import MalformedBody, WrongMediaType
+from service.headers import header
 from service.settings import Limits
 
 B = TypeVar("B", bound=BaseModel)
@@ -40,9 +41,9 @@ async def read_text(request: Request, limits: Limits) -> bytes:
     Raises:
         WrongMediaType, MalformedBody, BodyTooLarge
     """
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if (header(request.scope, b"content-encoding") or "identity").lower() != "identity":
         raise WrongMediaType("send the body without a Content-Encoding")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = (header(request.scope, b"content-type") or "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return orjson.dumps(await _read_parts(request, limits))
     text = await request.body()

@@ -22,13 +22,13 @@ import torch
 
 from models.errors import LatentdError
 from service.discovery import Found, Stamp, find, look_at, paths_of, stamp_of
-from service.entries import Described, Entry, ModelTooLarge, Outcome, Refusal, Served
+from service.entries import Described, Entry, Outcome, Refusal, Served
 from service.errors import UnknownModel
 from service.loading import Loader
 from service.residency import Residency
 from service.telemetry import Telemetry
 
-__all__ = ["Catalog", "Changes", "Described", "Entry", "ModelTooLarge", "Served"]
+__all__ = ["Catalog", "Changes", "Described", "Entry", "Served"]
 
 
 @dataclass(frozen=True)

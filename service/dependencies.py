@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, Path, Request, Response
-from fastapi.routing import APIRoute
+from fastapi import Depends, Path, Request
 from pydantic import BaseModel
 
 from service.bodies import parse, read_text
 from service.calls import Call
 from service.catalog import Catalog
 from service.engine import Engine
+from service.headers import header, header_list
 from service.negotiation import preferred
 from service.operations import Operation, check_served
 from service.settings import Settings
@@ -65,7 +63,7 @@ def call_of(operation: Operation) -> Any:
         service = service_of(request)
         entry = service.catalog.get(name)
         check_served(entry, operation, service.operations)
-        accept = ", ".join(request.headers.getlist("accept"))
+        accept = header_list(request.scope, b"accept")
         chosen = preferred(accept, operation.formats(entry))
         service.engine.check_open()  # before the body is read and a model loaded
         state = request.scope["state"]
@@ -87,7 +85,8 @@ def call_of(operation: Operation) -> Any:
 
 def caller_of(request: Request, settings: Settings) -> str:
     """Whose work it is: what a header says, where settings name one, or the address."""
-    named = request.headers.get(settings.caller_header) if settings.caller_header else None
+    wanted = settings.caller_header
+    named = header(request.scope, wanted.lower().encode()) if wanted else None
     return named or (request.client.host if request.client else "")
 
 
@@ -104,36 +103,3 @@ def body_of(model: type[B]) -> Any:
         return await loop.run_in_executor(service.pool, parse, text, model, limits)
 
     return Depends(dependency)
-
-
-def operation_router() -> APIRouter:
-    """A router whose routes ask for a call and a body, and for nothing else."""
-    return APIRouter(route_class=_OperationRoute)
-
-
-class _OperationRoute(APIRoute):
-    """Calls a route's dependencies itself, in their order. FastAPI reads the same signature for the
-    documentation, but resolving it anew for each request takes it longer than a small model needs
-    for a picture."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint = self.endpoint
-        hints = get_type_hints(endpoint, include_extras=True)
-        dependencies = {
-            name: _of_request(hint.__metadata__[0].dependency)
-            for name, hint in hints.items()
-            if name != "return"
-        }
-
-        async def handle(request: Request) -> Response:
-            found = {name: await ask(request) for name, ask in dependencies.items()}
-            response: Response = await endpoint(**found)
-            return response
-
-        return handle
-
-
-def _of_request(dependency: Callable[..., Awaitable[Any]]) -> Callable[[Request], Awaitable[Any]]:
-    if "name" in inspect.signature(dependency).parameters:
-        return lambda request: dependency(name=request.path_params["name"], request=request)
-    return lambda request: dependency(request=request)

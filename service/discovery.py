@@ -40,7 +40,7 @@ class Content:
 
     @cached_property
     def bytes(self) -> int:
-        """The memory that the model will take."""
+        """The memory that the model will take, at least."""
         return bytes_of(self.blank)
 
 
@@ -111,8 +111,8 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def bytes_of(model: nn.Module) -> int:
-    """The memory of all parameters and buffers. A family has no others than the state dict's."""
-    return sum(tensor.nbytes for tensor in model.state_dict().values())
+    """The memory of all parameters and buffers."""
+    return sum(each.nbytes for tensors in (model.parameters(), model.buffers()) for each in tensors)
 
 
 def _stamp_of_file(path: Path) -> tuple[int, int, int] | None:

@@ -103,8 +103,9 @@ class Engine:
         return began is not None and time.perf_counter() - began > self._step_seconds
 
     @property
-    def is_draining(self) -> bool:
-        return self._is_draining
+    def is_open(self) -> bool:
+        """Whether anything can be asked."""
+        return self.is_alive and not self.is_stuck and not self._is_draining
 
     @property
     def waiting_rows(self) -> int:
@@ -269,7 +270,7 @@ class Engine:
     def _turn(self, lane: Lane) -> None:
         """One step of a lane's batch."""
         began = time.perf_counter()
-        done = 0.0
+        done, found = 0.0, Finished()
         try:
             self._fill(lane)
             with self._context():
@@ -277,7 +278,10 @@ class Engine:
             done = self._deliver(found)
         except BaseException as error:
             # Also what a model does to end the process: the others go on.
-            self._recover(lane, error)
+            if found:
+                self._fail_each([part for parts, _ in found for part in parts], error)
+            else:
+                self._recover(lane, error)
         if lane.batch is not None and lane.batch.is_over:
             lane.batch = None
         with self._changed:
@@ -421,6 +425,10 @@ class Engine:
             except BaseException as error:
                 self._fail(part, error)
                 batch.leave([part])
+
+    def _fail_each(self, parts: list[Part], error: BaseException) -> None:
+        for part in parts:
+            self._fail(part, error)
 
     def _fail(self, part: Part, error: BaseException) -> None:
         """The answer of whoever is to blame."""

@@ -30,10 +30,6 @@ C = TypeVar("C", bound=Capability)
 Status: TypeAlias = Literal["unloaded", "loading", "loaded", "refused"]
 
 
-class ModelTooLarge(LatentdError):
-    """A model does not fit into the memory that models may take."""
-
-
 class Described(ABC):
     """What can be asked about a model, whether its weights are in memory or not."""
 

@@ -27,6 +27,10 @@ class ModelRefused(LatentdError):
     """A bundle of that name is there, but cannot be served."""
 
 
+class ModelTooLarge(LatentdError):
+    """A model does not fit into the memory that models may take."""
+
+
 class DuplicateModel(LatentdError):
     """Two bundles would be served under one name."""
 
@@ -123,6 +127,7 @@ KINDS: dict[type[LatentdError], Kind] = {
     OutputNotFinite: Kind(500, "model-output-not-finite", "The model gave no finite numbers"),
     NotSupported: Kind(501, "not-supported", "This model cannot do that"),
     ModelRefused: Kind(503, "model-refused", "The model's bundle cannot be served"),
+    ModelTooLarge: Kind(503, "model-too-large", "There is no room for the model"),
     ShareExceeded: Kind(429, "share-exceeded", "Too much of your work is waiting", retryable=True),
     Overloaded: Kind(503, "overloaded", "Too much work is waiting", retryable=True),
     Draining: Kind(503, "draining", "The service is stopping", retryable=True),

@@ -14,8 +14,8 @@ import torch
 from models.bundle import CONFIG, Bundle, load_bundle
 from models.errors import BundleCorrupt, BundleNotFound
 from service.discovery import Content, Found, look, stamp_of
-from service.entries import Entry, ModelTooLarge, Outcome, Refusal, Served
-from service.errors import OutOfMemory, TryLater
+from service.entries import Entry, Outcome, Refusal, Served
+from service.errors import ModelTooLarge, OutOfMemory, TryLater
 from service.residency import Residency
 from service.telemetry import Telemetry
 
@@ -80,7 +80,10 @@ class Loader:
             # Whole and honest, but its room was measured for another.
             raise BundleCorrupt(CONFIG, "was replaced while it was being read")
         served = Served(entry.id, bundle)
-        return replace(served, prepared=await self.prepare(served))
+        served = replace(served, prepared=await self.prepare(served))
+        if served.bytes > content.bytes:  # what was made ready may keep more than was on disk
+            await self.residency.reserve(entry, served.bytes)
+        return served
 
     async def _is_replaced(self, found: Found) -> bool:
         stamp: object = await self._in_pool(stamp_of, found.path)

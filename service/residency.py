@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from service.entries import Entry, ModelTooLarge, Served
+from service.entries import Entry, Served
+from service.errors import ModelTooLarge
 from service.telemetry import Telemetry
 
 
@@ -31,11 +32,13 @@ class Residency:
         return self._budget_bytes is None or self._taken + needed <= self._budget_bytes
 
     async def reserve(self, entry: Entry, needed: int) -> None:
-        """Make room for a model, and keep it until `release`. The entry's older version stays.
+        """Make room for a model, and keep it until `release`. The entry's older version stays; a
+        reservation that it has is replaced.
 
         Raises:
             ModelTooLarge: it does not fit beside what must stay.
         """
+        self.release(entry)  # nobody waits and keeps room: two would wait for each other
         if self._budget_bytes is not None:
             await self._until_it_can_fit(entry, needed, self._budget_bytes)
             idle = [each for each in self._loaded if not each.is_pinned and each is not entry]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge, problem_of
+from service.headers import header
 
 
 class BodyLimitMiddleware:
@@ -17,7 +17,7 @@ class BodyLimitMiddleware:
             await self.app(scope, receive, send)
             return
         too_large = BodyTooLarge(f"a body has at most {self.most_bytes} bytes")
-        announced = Headers(scope=scope).get("content-length", "0")
+        announced = header(scope, b"content-length") or "0"
         if announced.isdigit() and int(announced) > self.most_bytes:
             await problem_of(too_large, scope["state"]["request_id"])(scope, receive, send)
             return

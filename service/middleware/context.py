@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
-import uuid
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import problem_of_bug
+from service.headers import header
 from service.jobs import Timings
 from service.telemetry import Telemetry
 from service.tracing import Tracing
@@ -28,8 +28,8 @@ class ContextMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if SANE_ID.fullmatch(given) else uuid.uuid4().hex
+        given = header(scope, b"x-request-id") or ""
+        request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(16)
         timings = Timings()
         scope.setdefault("state", {}).update(request_id=request_id, timings=timings)
         status, began = HUNG_UP, time.perf_counter()
@@ -38,10 +38,10 @@ class ContextMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
+                headers = [*message["headers"], (b"x-request-id", request_id.encode())]
                 if timings.compute:
-                    headers["Server-Timing"] = timings.header()
+                    headers.append((b"server-timing", timings.header().encode()))
+                message["headers"] = headers
             await send(message)
 
         span = self.tracing.begin(scope)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import InvalidInput, LatentdError
 from service.errors import DeadlinePassed, Draining, problem_of
+from service.headers import header
 
 HEADER = "X-Request-Timeout"
 
@@ -43,7 +43,7 @@ class LifetimeMiddleware:
             await problem_of(error, scope["state"]["request_id"])(scope, receive, send)
 
     def _seconds(self, scope: Scope) -> float:
-        given = Headers(scope=scope).get(HEADER)
+        given = header(scope, HEADER.lower().encode())
         if given is None:
             return self.longest_seconds
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Self
 
 import torch
+from fastapi import APIRouter
 from pydantic import Field, model_validator
 from starlette.responses import Response
 from torch import Tensor
@@ -14,7 +15,7 @@ from models.capabilities import Latent
 from models.errors import InvalidInput
 from service.answers import Pictures, PicturesAnswer, answer_decoded, picture_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.fields import LARGEST_LATENT, Condition, Strict
 from service.inputs import condition_vector
 from service.operations import Operation
@@ -68,7 +69,7 @@ operation = Operation(
         ]
     },
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 
 from models.capabilities import Latent
 from service.answers import Pictures, PicturesAnswer, answer_decoded, picture_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.fields import Condition, LatentVector, Strict
 from service.inputs import condition_vector
 from service.operations import Operation
@@ -31,7 +32,7 @@ operation = Operation(
     formats=picture_formats,
     example={"latents": [[0.0, 0.5, -1.0, 2.0]]},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from models.capabilities import Conditional, Encoder, Latent
@@ -18,7 +19,7 @@ from service.answers import (
     picture_formats,
 )
 from service.calls import Call
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.encoding import encode_inputs
 from service.fields import Condition, Inputs
 from service.inputs import changed
@@ -48,7 +49,7 @@ operation = Operation(
     formats=picture_formats,
     example={"pictures": ["<base64>"], "fit": "resize", "condition": {}},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import APIRouter
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -11,7 +12,7 @@ from models.capabilities import Encoder
 from models.conditions import Value
 from service.answers import Answer, answer_numbers, flat, named, number_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.encoding import Encoded, encode_inputs
 from service.fields import Inputs
 from service.operations import Operation
@@ -43,7 +44,7 @@ operation = Operation(
     formats=number_formats,
     example={"pictures": ["<base64>"], "fit": "resize"},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

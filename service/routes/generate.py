@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from models.capabilities import Conditional, Sampler
 from service.answers import PicturesAnswer
 from service.calls import Call
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.drawing import draw_pictures, drawing_formats
 from service.fields import Condition, Drawing
 from service.operations import Operation
@@ -28,7 +29,7 @@ operation = Operation(
     formats=drawing_formats,
     example={"condition": {}, "n": 2, "seed": 7},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

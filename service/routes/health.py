@@ -30,8 +30,8 @@ async def livez() -> dict[str, str]:
     responses={503: {"model": Health}},
 )
 async def readyz(service: ServiceDep, response: Response) -> Health:
-    """503 before what is loaded beforehand is loaded, and after the inference thread has ended."""
-    is_ready = service.engine.is_alive and service.catalog.is_ready
+    """503 before what is loaded beforehand is loaded, while a model hangs, and when it stops."""
+    is_ready = service.engine.is_open and service.catalog.is_ready
     if not is_ready:
         response.status_code = 503
     return Health(

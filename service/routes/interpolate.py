@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 from torch import Tensor
@@ -13,7 +14,7 @@ from models.errors import InvalidInput
 from models.latents import path
 from service.answers import Pictures, PicturesAnswer, answer_decoded, picture_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.fields import Condition, Steps, Strict
 from service.inputs import condition_vector
 from service.operations import Operation
@@ -37,7 +38,7 @@ operation = Operation(
     formats=picture_formats,
     example={"points": [{"seed": 1}, {"seed": 2}], "steps": 5, "method": "slerp"},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -14,7 +15,7 @@ from models.conditions import Value
 from models.errors import InvalidInput
 from service.answers import Answer, answer_numbers, named, number_formats
 from service.calls import Call, drawn_seed, row_keys
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.fields import Count, Inputs, Row, Seed
 from service.inputs import (
     attributes_of,
@@ -57,7 +58,7 @@ operation = Operation(
     formats=number_formats,
     example={"pictures": ["<base64>"], "fit": "resize", "effort": 1, "seed": 7},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 import torch
+from fastapi import APIRouter
 from pydantic import Field, model_validator
 from starlette.responses import Response
 from torch import Tensor
@@ -15,7 +16,7 @@ from models.errors import InvalidCondition, InvalidInput
 from models.latents import lerp
 from service.answers import Answer, PictureAnswer, Pictures, answer_decoded, picture_formats
 from service.calls import Call, drawn_seed
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.fields import Condition, Fit, Integer, Picture, Row, Seed, Steps, Strict, Values
 from service.inputs import changed
 from service.operations import Operation
@@ -68,7 +69,7 @@ operation = Operation(
     formats=picture_formats,
     example={"attribute": "smile", "steps": 5, "seed": 7},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

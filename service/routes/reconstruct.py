@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import APIRouter
 from starlette.responses import Response
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from service.answers import (
     picture_formats,
 )
 from service.calls import Call
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.encoding import Encoded, encode_inputs
 from service.fields import Inputs
 from service.operations import Operation
@@ -50,7 +51,7 @@ operation = Operation(
     formats=picture_formats,
     example={"pictures": ["<base64>"], "fit": "resize"},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

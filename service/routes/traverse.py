@@ -6,6 +6,7 @@ import math
 from typing import Annotated, Literal
 
 import torch
+from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response
 from torch import Tensor
@@ -14,7 +15,7 @@ from models.capabilities import Latent
 from models.errors import InvalidInput
 from service.answers import Answer, PictureAnswer, Pictures, answer_decoded, picture_formats
 from service.calls import Call
-from service.dependencies import body_of, call_of, operation_router
+from service.dependencies import body_of, call_of
 from service.fields import LARGEST_LATENT, Condition, Steps, Strict
 from service.inputs import condition_vector
 from service.operations import Operation
@@ -57,7 +58,7 @@ operation = Operation(
     formats=picture_formats,
     example={"axes": [0, 1], "range": [-2, 2], "steps": 3},
 )
-router = operation_router()
+router = APIRouter()
 
 
 @router.post(operation.path, **operation.described)

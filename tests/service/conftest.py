@@ -57,6 +57,8 @@ def running(settings: Settings) -> Iterator[Server]:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     found = Server(app, port)
+    while found.client.get("/readyz").status_code != 200:
+        time.sleep(0.05)
     try:
         yield found
     finally:

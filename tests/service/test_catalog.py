@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from tests.service import bundles
-from tests.service.conftest import shown
+from tests.service.conftest import pixels, shown
 
 
 @pytest.fixture
@@ -18,12 +18,29 @@ def directory(tmp_path, bundles_dir):
 
 
 @pytest.fixture
-def serving(own_server, directory):
-    return own_server(bundles_dir=directory)
+def serve(own_server, directory):
+    """Makes servers over the directory."""
+    return lambda **settings: own_server(bundles_dir=directory, **settings)
+
+
+@pytest.fixture
+def serving(serve):
+    return serve()
 
 
 def listed(server):
     return {each["id"]: each for each in server.client.get("/v1/models").json()["models"]}
+
+
+def statuses(server):
+    return {name: each["status"] for name, each in listed(server).items()}
+
+
+def corrupt(bundle):
+    weights = bundle / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
 
 
 def rescan(server):
@@ -45,25 +62,26 @@ def test_a_model_tells_all_of_itself(server):
     assert page["provenance"]["recipe"] == "test"
 
 
-def test_a_broken_bundle_is_refused_by_name_and_the_others_serve(own_server, directory):
-    weights = directory / "vae-grey" / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
+def test_a_broken_bundle_is_refused_by_name_and_the_others_serve(serve, directory):
+    corrupt(directory / "vae-grey")
     shutil.copytree(directory / "pca-points", directory / "unsealed")
     (directory / "unsealed" / "config.json").write_text("{}")
     shutil.copytree(directory / "pca-points", directory / "headless")
     (directory / "headless" / "config.json").unlink()
     (directory / "not a bundle").mkdir()
     (directory / ".being-written").mkdir()
-    server = own_server(bundles_dir=directory)
+    server = serve()
     found = listed(server)
     assert found.keys() == {"vae-grey", "pca-points", "unsealed", "headless"}
     assert found["vae-grey"]["status"] == "refused"
     assert found["vae-grey"]["reason"].startswith("model.safetensors: altered")
     assert found["unsealed"]["reason"].startswith("config.json: ")
     assert found["headless"]["reason"] == "config.json: missing"
-    assert found["pca-points"]["status"] == "served"
+    assert found["pca-points"]["status"] == "loaded"
+    assert server.client.get("/readyz").json()["models"] == 1
+    for name in ("unsealed", "headless"):
+        page = server.client.get(f"/v1/models/{name}").json()
+        assert (page["status"], page["reason"]) == ("refused", found[name]["reason"])
     answer = server.post("vae-grey", "sample", {})
     assert answer.status_code == 503
     assert "model.safetensors" in answer.json()["detail"]
@@ -81,7 +99,7 @@ def test_a_rescan_finds_what_is_new_changed_and_gone(serving, directory, bundles
         "added": ["fresh"],
         "changed": ["vae-grey"],
         "removed": ["pca-points"],
-        "refused": [],
+        "refused": {},
     }
     assert listed(serving).keys() == {"fresh", "vae-grey"}
     assert serving.ask("vae-grey", "sample", {"seed": 1})["digest"] == digest
@@ -118,12 +136,113 @@ def test_rows_under_way_finish_on_the_model_they_began_with(serving, directory):
         assert shown(answer) == wanted[answer["digest"]]
 
 
+def test_a_broken_new_version_leaves_the_old_one_served(serving, directory):
+    before = shown(serving.ask("vae-grey", "sample", {"seed": 1}))
+    bundles.save(bundles.build("vae", bundles.GREY, seed=9), directory / "vae-grey")
+    corrupt(directory / "vae-grey")
+    reason = rescan(serving)["refused"]["vae-grey"]
+    assert reason.startswith("model.safetensors: altered")
+    found = listed(serving)["vae-grey"]
+    assert (found["status"], found["reason"]) == ("loaded", reason)
+    assert shown(serving.ask("vae-grey", "sample", {"seed": 1})) == before
+
+
+def test_models_are_told_of_without_being_loaded(serve):
+    server = serve(preload=False)
+    before = listed(server)
+    pages = {name: server.client.get(f"/v1/models/{name}").json() for name in before}
+    assert statuses(server) == {"vae-grey": "unloaded", "pca-points": "unloaded"}
+    assert before["vae-grey"]["bytes"] is None
+    for name in before:
+        server.ask(name, "sample", {})
+    after = listed(server)
+    own = {"status", "bytes"}
+    for name, page in pages.items():
+        again = server.client.get(f"/v1/models/{name}").json()
+        assert again.keys() == page.keys()
+        assert {key for key in page if page[key] != again[key]} == own
+        assert {key for key in after[name] if after[name][key] != before[name][key]} == own
+        assert after[name]["bytes"] > 0
+
+
+def test_what_a_model_cannot_do_is_told_without_loading_it(serve):
+    server = serve(preload=False)
+    assert server.post("pca-points", "edit", {}).status_code == 501
+    answer = server.post("pca-points", "sample", {}, accept="image/png")
+    assert answer.status_code == 406
+    assert statuses(server)["pca-points"] == "unloaded"
+
+
+def test_models_are_loaded_and_unloaded_by_hand(serve):
+    server = serve(preload=False)
+
+    def post(path, **options):
+        answer = server.client.post(f"/v1/models/{path}", **options)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    assert post("vae-grey/load") == listed(server)["vae-grey"]
+    assert statuses(server) == {"vae-grey": "loaded", "pca-points": "unloaded"}
+    assert not listed(server)["vae-grey"]["pinned"]
+    assert post("vae-grey/load", json={"pin": True})["pinned"]
+    assert post("vae-grey/load", json={"pin": None})["pinned"]
+    assert not post("vae-grey/load", json={"pin": False})["pinned"]
+    post("vae-grey/load", json={"pin": True})
+    for _ in range(2):
+        page = post("vae-grey/unload")
+        assert (page["status"], page["bytes"], page["pinned"]) == ("unloaded", None, False)
+    assert 'latentd_model_bytes{model="vae-grey"} 0.0' in server.client.get("/metrics").text
+    server.ask("vae-grey", "sample", {})
+    assert statuses(server)["vae-grey"] == "loaded"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("vae-gray/load", {}, 404),
+        ("vae-gray/unload", {}, 404),
+        ("vae-grey/load", {"pin": "yes"}, 422),
+        ("vae-grey/load", {"pinned": True}, 422),
+        ("vae-grey/load", [], 422),
+    ],
+)
+def test_a_wrong_request_to_load_is_a_problem(server, path, body, status):
+    answer = server.client.post(f"/v1/models/{path}", json=body)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_model_that_does_not_fit_is_a_problem_and_the_others_serve(serve, directory):
+    shutil.rmtree(directory / "pca-points")
+    largest = serve().client.get("/v1/models/vae-grey").json()["bytes"]
+    bundles.save(bundles.build("pca", bundles.POINT), directory / "pca-points")
+    server = serve(model_bytes=largest - 1)
+    assert statuses(server) == {"vae-grey": "unloaded", "pca-points": "loaded"}
+    answer = server.post("vae-grey", "sample", {})
+    assert answer.status_code == 503
+    assert answer.json()["type"].endswith(":model-too-large")
+    assert f"takes {largest} bytes" in answer.json()["detail"]
+    server.ask("pca-points", "sample", {})
+
+
+def test_more_models_than_fit_take_turns(serve, directory):
+    for name in ("one", "two", "three"):
+        shutil.copytree(directory / "vae-grey", directory / name)
+    size = serve(preload=False).client.post("/v1/models/one/load").json()["bytes"]
+    server = serve(model_bytes=size * 2, pinned=("two",))
+    wanted = server.ask("two", "sample", {"n": 3, "seed": 1})
+    for name in ("one", "three", "vae-grey", "one"):
+        assert pixels(server.ask(name, "sample", {"n": 3, "seed": 1})) == pixels(wanted)
+        assert statuses(server)["two"] == statuses(server)[name] == "loaded"
+        assert sum(each["bytes"] or 0 for each in listed(server).values()) <= size * 2
+
+
 def test_two_bundles_of_one_name_are_refused_and_nothing_changes(
-    own_server, directory, bundles_dir, tmp_path_factory
+    serve, directory, bundles_dir, tmp_path_factory
 ):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(bundles_dir / "vae-points", elsewhere / "late")
-    server = own_server(bundles_dir=directory, bundles=(elsewhere / "late",))
+    server = serve(bundles=(elsewhere / "late",))
     before = listed(server)
     assert "late" in before
     shutil.copytree(bundles_dir / "vae-points", directory / "late")
@@ -141,7 +260,7 @@ def test_the_metrics_know_the_models(serving):
     info = f'latentd_model_info{{digest="{digest}",family="vae",model="vae-grey"}} 1.0'
     assert info in text
     assert "latentd_models_loaded 2.0" in text
-    assert 'latentd_rows_total{model="vae-grey",operation="decode"} 5.0' in text
+    assert 'latentd_rows_total{model="vae-grey",operation="sample"} 5.0' in text
     sampled = (
         'latentd_requests_total{method="POST",route="/v1/models/{name}/sample",status="200"} 1.0'
     )

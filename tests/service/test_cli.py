@@ -79,7 +79,7 @@ def test_a_signal_lets_requests_finish_and_ends_well(process):
 
     asker = threading.Thread(target=ask)
     asker.start()
-    while "latentd_queue_rows 0.0" in httpx.get(f"{url}/metrics").text and not answers:
+    while "latentd_waiting_rows 0.0" in httpx.get(f"{url}/metrics").text and not answers:
         pass
     process.send_signal(signal.SIGTERM)
     asker.join()

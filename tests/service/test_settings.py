@@ -38,7 +38,7 @@ def test_a_limit_can_be_set_by_a_variable(file, monkeypatch):
         ("[limits]\nrow = 1", "unknown setting 'row'; did you mean 'rows'"),
         ("port = 70000", "port"),
         ("port = 'x'", "port"),
-        ("queue_rows = 1", "queue_rows must be at least limits.rows"),
+        ("determinism = 'slow'", "determinism: Input should be 'strict' or 'fast'"),
         ("port =", "is not TOML"),
         ("limits = 3", "limits"),
     ],

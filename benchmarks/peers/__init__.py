@@ -1,0 +1,1 @@
+"""The other servers, ONE FILE EACH. Each runs in its own environment (`setup.sh`)."""
