@@ -61,6 +61,8 @@ def run(server: Server, cell: Cell, seconds: int, seed: int) -> Load:
         usage = meter.read(other_own_seconds=result["client_cpu_s"])
         pairs = [line.split() for line in child.stdout]
     listed = {int(microseconds): int(count) for microseconds, count in pairs}
+    if not result["requests"]:
+        raise SystemFailed(f"no request of {cell} was answered in {seconds} s")
     histogram = as_measured(listed, result["requests"], result["duration_us"], cell.callers)
     return Load(
         duration_s=result["duration_us"] / 1e6,

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import math
 import pkgutil
+import socket
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -37,12 +38,16 @@ from service.openapi import describe
 from service.operations import Operation
 from service.plans import Plans
 from service.settings import Settings
+from service.siblings import Act, Siblings
 from service.telemetry import Telemetry
 from service.tracing import make_tracing
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, line: socket.socket | None = None) -> FastAPI:
     """An app of its own: nothing is shared with another one.
+
+    Args:
+        line: to other processes on the same port, as `service/siblings.py` has it.
 
     Raises:
         InvalidConfig: the device that was asked for is not there.
@@ -50,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     modules = list(_route_modules())
     asking = [module for module in modules if hasattr(module, "operation")]
     operations = tuple(module.operation for module in asking)
-    parts = _build(settings, operations)
+    parts = _build(settings, operations, line)
     app = FastAPI(
         title="latentd",
         version=version("latentd"),
@@ -75,7 +80,9 @@ def _route_modules() -> Iterator[ModuleType]:
         yield importlib.import_module(f"service.routes.{found.name}")
 
 
-def _build(settings: Settings, operations: tuple[Operation, ...]) -> Service:
+def _build(
+    settings: Settings, operations: tuple[Operation, ...], line: socket.socket | None
+) -> Service:
     log, telemetry = make_log(settings), Telemetry()
     device = _device(settings)
     pool = ThreadPoolExecutor(settings.coding_threads, thread_name_prefix="latentd-coding")
@@ -110,7 +117,24 @@ def _build(settings: Settings, operations: tuple[Operation, ...]) -> Service:
         pool=readers,
     )
     tracing = make_tracing(is_wanted=settings.traces)
-    return Service(settings, telemetry, tracing, catalog, engine, pool, readers, operations, log)
+    acts: dict[str, Act] = {
+        "load": catalog.load,
+        "unload": catalog.unload,
+        "rescan": catalog.rescan,
+    }
+    siblings = Siblings(line, acts, log)
+    return Service(
+        settings,
+        telemetry,
+        tracing,
+        catalog,
+        siblings,
+        engine,
+        pool,
+        readers,
+        operations,
+        log,
+    )
 
 
 def _device(settings: Settings) -> torch.device:
@@ -157,6 +181,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         torch.backends.cudnn.deterministic = True
     parts.engine.start()
     tasks = [asyncio.create_task(parts.catalog.preload()), asyncio.create_task(_guard(parts))]
+    tasks.append(asyncio.create_task(parts.siblings.listen()))
     if settings.watch_seconds is not None:
         tasks.append(asyncio.create_task(parts.catalog.watch(settings.watch_seconds)))
     try:

@@ -18,6 +18,7 @@ from service.headers import header, header_list
 from service.negotiation import preferred
 from service.operations import Operation, check_served
 from service.settings import Settings
+from service.siblings import Siblings
 from service.telemetry import Telemetry
 from service.tracing import Tracing
 
@@ -39,6 +40,7 @@ class Service:
     telemetry: Telemetry
     tracing: Tracing
     catalog: Catalog
+    siblings: Siblings
     engine: Engine
     pool: ThreadPoolExecutor
     readers: ThreadPoolExecutor

@@ -3,9 +3,9 @@
 Found when a model is loaded, by running it. Kernels round differently by batch size, so in strict
 mode a row may only be computed in shapes that give it the same bytes. One shape is always right:
 the *anchor*, the same in every process. The other shapes that a plan allows are those whose output
-was seen to be equal to the anchor's, bit for bit, on rows of noise: a kernel that adds in another
-order differs in thousands of these numbers. Where none is equal, every batch is padded to the
-anchor.
+was seen to be equal to the anchor's, bit for bit, in every place of the batch, on rows of noise: a
+kernel that adds in another order differs in hundreds of these numbers. Where no other shape is
+equal, every batch is padded to the anchor.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ from service.work import (
 
 # Beside the anchor. Dense where passes are cheap, so that little is padded.
 SHAPES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+NUMBERS_TO_COMPARE = 1024  # before two shapes are believed to give equal ones
 LONGEST_PASS = 0.1  # seconds: no larger shape is tried, as others wait for a pass to end
+LONGEST_COMPARISON = 0.02  # seconds for one shape, after which one pass more is one too many
 UNKNOWN_SECONDS = 0.01  # of a row of work that was not measured
 
 
@@ -120,27 +122,45 @@ class WarmUp(Work):
 
     def _measure(self, work: Work, model: object, device: torch.device) -> Steps[None]:
         anchor = self.plans.anchor
-        wanted, seconds = yield from self._run(work, model, anchor, device)
-        plan = Plan((anchor,), seconds / anchor)
-        shapes = [anchor]
-        # What a work of many steps comes to is not waited for, so that its shapes are not compared.
-        for shape in SHAPES if wanted is not None and not work.has_one_shape else ():
-            if shape == anchor or shape * plan.row_seconds > LONGEST_PASS:
-                continue
-            found, seconds = yield from self._run(work, model, shape, device)
+        first, seconds = yield from self._pass(
+            work, model, noise_rows(self.served, work, anchor), device
+        )
+        plan = self.plans.known[work] = Plan((anchor,), seconds / anchor)
+        if first is None or work.has_one_shape:
+            return  # what it comes to is not waited for, or says nothing about other shapes
+        shapes = [each for each in SHAPES if each * plan.row_seconds <= LONGEST_PASS]
+        affordable = min(_rows_to_compare(first), int(LONGEST_PASS / plan.row_seconds))
+        count = anchor * math.ceil(max(*shapes, anchor, affordable) / anchor)
+        rows = noise_rows(self.served, work, count)
+        wanted, _ = yield from self._passes(work, model, rows, anchor, device)
+        for shape in (each for each in shapes if each != anchor):
+            found, seconds = yield from self._passes(work, model, rows, shape, device)
             if not self.is_strict or _agree(wanted, found):
-                shapes.append(shape)
+                plan.shapes = tuple(sorted((*plan.shapes, shape)))
                 plan.row_seconds = min(plan.row_seconds, seconds / shape)
-        plan.shapes = tuple(sorted(shapes))
-        self.plans.known[work] = plan
 
-    def _run(
-        self, work: Work, model: object, shape: int, device: torch.device
+    def _passes(
+        self, work: Work, model: object, rows: Rows, shape: int, device: torch.device
+    ) -> Steps[tuple[Outputs, float]]:
+        """What the rows come to in passes of this shape, and the seconds of the quickest. Other
+        shapes than the anchor may leave the last rows out, where passes take long."""
+        parts, fastest, began = [], math.inf, time.perf_counter()
+        for start in range(0, rows.count - shape + 1, shape):
+            part = rows.part(start, start + shape)
+            outputs, seconds = yield from self._pass(work, model, part, device)
+            if outputs is not None:
+                parts.append(outputs)
+            fastest = min(fastest, seconds)
+            if shape != self.plans.anchor and time.perf_counter() - began > LONGEST_COMPARISON:
+                break
+        return Outputs.joined(parts), fastest
+
+    def _pass(
+        self, work: Work, model: object, rows: Rows, device: torch.device
     ) -> Steps[tuple[Outputs | None, float]]:
-        """What a batch of this shape comes to, and its seconds; of a work of many steps None, and
-        what all of them will take. Done twice: the first time pays for what is set up once."""
-        rows = noise_rows(self.served, work, shape).to(device)
-        outputs, seconds = None, math.inf
+        """What a batch comes to, and its seconds; of a work of many steps None, and what all of
+        them will take. Done twice: the first time pays for what is set up once."""
+        rows, outputs, seconds = rows.to(device), None, math.inf
         for _ in range(2):
             began, left = time.perf_counter(), 0
             steps = work.steps(model, rows, device)
@@ -153,9 +173,15 @@ class WarmUp(Work):
             _wait_for(device)
             seconds = min(seconds, (time.perf_counter() - began) * (left + 1))
             yield 1
-            if shape > self.plans.anchor and seconds > LONGEST_PASS / 4:
-                break  # all is set up, and the time is long enough to be told
-        return None if outputs is None else outputs.to_cpu(shape), seconds
+            if work in self.plans.known:
+                break  # all is set up
+        return None if outputs is None else outputs.to_cpu(rows.count), seconds
+
+
+def _rows_to_compare(outputs: Outputs) -> int:
+    """Of how many rows the numbers are too many to be equal by chance."""
+    each = [tensor[0].numel() for tensor in outputs.tensors.values()]
+    return math.ceil(NUMBERS_TO_COMPARE / min(each))
 
 
 def works_of(served: Served) -> Iterator[Work]:
@@ -197,15 +223,12 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _agree(wanted: Outputs | None, found: Outputs | None) -> bool:
+def _agree(wanted: Outputs, found: Outputs) -> bool:
     """Whether the rows that both have are equal to the last bit."""
-    if wanted is None or found is None:
-        return False
-    for name, tensor in wanted.tensors.items():
-        count = min(len(tensor), len(found[name]))
-        if not torch.equal(_bits(tensor[:count]), _bits(found[name][:count])):
-            return False
-    return True
+    return all(
+        torch.equal(_bits(tensor[: len(found[name])]), _bits(found[name][: len(tensor)]))
+        for name, tensor in wanted.tensors.items()
+    )
 
 
 def _bits(tensor: Tensor) -> Tensor:

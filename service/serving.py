@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from types import FrameType
 
@@ -29,7 +30,8 @@ def serve_here(settings: Settings, worker: Worker | None) -> int:
     Raises:
         InvalidConfig: there is nothing to serve, or no address to listen on.
     """
-    api = create_app(settings)
+    line = None if worker is None else socket.socket(fileno=worker.line)
+    api = create_app(settings, line)
     parts: Service = api.state.service
     find_models(parts)
     port = settings.port if worker is None else worker.port

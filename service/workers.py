@@ -20,8 +20,9 @@ from types import FrameType
 from service.health import url_of
 from service.listening import bound_socket
 from service.settings import Settings
+from service.siblings import Switchboard
 
-VARIABLE = "LATENTD_WORKER_OF"  # number:port:descriptor, set by the parent for a worker alone
+VARIABLE = "LATENTD_WORKER_OF"  # set by the parent for a worker alone: the numbers of `Worker`
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 SHORTEST_LIFE = 5.0  # seconds: a worker that ends sooner would only do so again
 
@@ -32,11 +33,12 @@ class Worker:
 
     number: int
     port: int
-    descriptor: int  # of the pipe to the parent
+    pipe: int  # descriptor, to tell the parent something
+    line: int  # descriptor of a socket, to tell the siblings something
 
     def tell_ready(self) -> None:
         """Tell the parent that this worker listens."""
-        os.write(self.descriptor, b".")
+        os.write(self.pipe, b".")
 
 
 def this_worker() -> Worker | None:
@@ -73,6 +75,7 @@ class _Parent:
         self._count, self._url, self._port = settings.workers, url_of(host, port), port
         self._reader, self._writer = os.pipe()
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
+        self._switchboard = Switchboard()
         self._started: dict[int, float] = {}
         self._is_ending = False
         self._code = 0
@@ -93,11 +96,14 @@ class _Parent:
 
     def _start(self, number: int) -> None:
         """The same command again, as a worker."""
-        environment = {**os.environ, VARIABLE: f"{number}:{self._port}:{self._writer}"}
-        command = [sys.executable, *sys.orig_argv[1:]]
-        self._workers[number] = subprocess.Popen(
-            command, env=environment, pass_fds=[self._writer], process_group=0
-        )
+        with self._switchboard.connect(number) as line:
+            identity = (number, self._port, self._writer, line.fileno())
+            self._workers[number] = subprocess.Popen(
+                [sys.executable, *sys.orig_argv[1:]],
+                env={**os.environ, VARIABLE: ":".join(map(str, identity))},
+                pass_fds=identity[2:],
+                process_group=0,  # a Ctrl-C is for the parent, which passes it on
+            )
         self._started[number] = time.monotonic()
 
     def _announce(self) -> None:
@@ -119,7 +125,8 @@ class _Parent:
             del self._workers[number]
             lived = time.monotonic() - self._started[number]
             if self._is_ending:
-                self._code = self._code or code
+                # A worker that was not up yet ends by the signal itself.
+                self._code = self._code or (0 if code == -signal.SIGTERM else code)
             elif lived < SHORTEST_LIFE:
                 self._code = code or 1
                 self._end(signal.SIGTERM, None)

@@ -39,4 +39,5 @@ async def load(
     """Others that are not pinned are put out where there is no room. A model that was refused is
     tried again."""
     await service.catalog.load(name, body.pin)
+    await service.siblings.ask("load", name=name, pin=body.pin)
     return ModelSummary(**summary_of(service, service.catalog.entry(name)))

@@ -30,4 +30,5 @@ async def rescan(service: ServiceDep) -> Rescanned:
     """Loaded models are swapped for their new versions; requests that are under way finish on the
     version they began with. Where a new version cannot be loaded the old one is served on."""
     changes = await service.catalog.rescan()
+    await service.siblings.ask("rescan")
     return Rescanned.model_validate(vars(changes))

@@ -21,4 +21,5 @@ async def unload(name: ModelName, service: ServiceDep) -> ModelSummary:
     """It is no longer pinned, and is loaded again when it is asked for something. Requests that are
     under way finish."""
     await service.catalog.unload(name)
+    await service.siblings.ask("unload", name=name)
     return ModelSummary(**summary_of(service, service.catalog.entry(name)))

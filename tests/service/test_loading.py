@@ -598,6 +598,10 @@ def test_a_corrupt_new_version_leaves_the_old_one_served_and_says_why(make, dire
         assert (entry.status, entry.digest) == ("loaded", old.digest)
         assert entry.reason == changes.refused["anna"]
         assert await catalog.acquire("anna") is old
+        with pytest.raises(ModelRefused):
+            await catalog.load("anna")  # an operator may have it tried all the same
+        assert loads(catalog, "refused") == 2
+        assert await catalog.acquire("anna") is old
         digest = save(directory / "anna", seed=10)
         assert (await catalog.rescan()).changed == ("anna",)
         assert (await catalog.acquire("anna")).digest == digest
@@ -632,6 +636,20 @@ def test_two_versions_that_do_not_fit_together_wait_for_an_unload(make, director
         await catalog.unload("anna")
         assert (await catalog.acquire("anna")).digest == digest
         assert (await catalog.rescan()).refused == {}
+
+    asyncio.run(story())
+
+
+def test_a_new_version_that_found_no_room_is_swapped_in_once_there_is_some(make, directory, size):
+    catalog = make(budget=2 * size, pinned=("bert",))
+
+    async def story():
+        await catalog.acquire("anna")
+        await catalog.acquire("bert")
+        save(directory / "anna", seed=9)
+        assert "anna" in (await catalog.rescan()).refused
+        await catalog.unload("bert")
+        assert (await catalog.rescan()).changed == ("anna",)
 
     asyncio.run(story())
 

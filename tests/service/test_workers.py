@@ -1,0 +1,123 @@
+"""Several processes on one port: the same answers, told the same things, replaced when they die."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from tests.service import bundles
+
+NAMES = ("vae-grey", "pca-points")
+
+
+@pytest.fixture
+def directory(tmp_path, bundles_dir):
+    for name in NAMES:
+        shutil.copytree(bundles_dir / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def start(directory):
+    started = []
+
+    def start(*flags):
+        command = [sys.executable, "-m", "service", "--bundles-dir", str(directory), "--port", "0"]
+        options = ["--threads", "1", "--device", "cpu", "--log-level", "error"]
+        process = subprocess.Popen(
+            [*command, *options, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        url = next(line.split()[2] for line in process.stdout if "serves http" in line)
+        return process, url
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def children(process):
+    found = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+    return [int(each) for each in found.stdout.split()]
+
+
+def ask(url, path, body=None):
+    """On a connection of its own, which the kernel gives to whichever worker it likes."""
+    return httpx.post(f"{url}/v1/models/{path}", json=body or {}, timeout=60)
+
+
+def states(url, name="vae-grey"):
+    """What enough new connections see of a model to have met every worker."""
+    found = [httpx.get(f"{url}/v1/models/{name}").json() for _ in range(24)]
+    return [json.loads(each) for each in {json.dumps(model) for model in found}]
+
+
+def test_workers_give_the_same_answers_and_are_told_the_same(start, directory):
+    process, url = start("--workers", "2")
+    assert len(children(process)) == 2
+    body = {"n": 3, "seed": 11}
+    assert len({ask(url, "vae-grey/sample", body).content for _ in range(16)}) == 1
+
+    assert ask(url, "vae-grey/unload").status_code == 200
+    assert {each["status"] for each in states(url)} == {"unloaded"}
+    assert ask(url, "vae-grey/load", {"pin": True}).status_code == 200
+    assert {(each["status"], each["pinned"]) for each in states(url)} == {("loaded", True)}
+
+    digest = bundles.save(bundles.build("vae", bundles.GREY, seed=9), directory / "vae-grey")
+    assert ask(url, "rescan").json()["changed"] == ["vae-grey"]
+    assert {each["digest"] for each in states(url)} == {digest}
+    assert {ask(url, "vae-grey/sample", body).json()["digest"] for _ in range(16)} == {digest}
+
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_a_worker_that_dies_is_replaced(start):
+    process, url = start("--workers", "2")
+    first = children(process)
+    time.sleep(5.5)  # one that ends sooner would only do so again
+    os.kill(first[0], signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while len(set(children(process)) - set(first)) == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for _ in range(8):
+        try:
+            assert ask(url, "pca-points/sample").status_code == 200
+        except httpx.TransportError:
+            time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_workers_do_not_outlive_their_parent(start):
+    process, _ = start("--workers", "2")
+    workers = children(process)
+    process.kill()
+    deadline = time.monotonic() + 20
+    while any(_runs(each) for each in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _runs(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_workers_that_cannot_live_end_with_their_parent(tmp_path):
+    command = [sys.executable, "-m", "service", "--bundles-dir", str(tmp_path), "--workers", "2"]
+    found = subprocess.run([*command, "--port", "0"], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 2
+    assert "no bundles in" in found.stderr
