@@ -81,11 +81,14 @@ def _has_packing() -> bool:
 class PackedTransposed(nn.Module):
     """A transposed convolution whose weights lie as oneDNN wants them, perhaps with a ReLU."""
 
+    _packed: Tensor | None
+
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
         super().__init__()
         self.layer = layer
         self.has_relu = False
-        self._packed: Tensor | None = None
+        # A buffer, so that it is counted among the model's bytes.
+        self.register_buffer("_packed", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or x.dtype != torch.float32:

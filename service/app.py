@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from types import ModuleType
+from typing import Any
 
 import torch
 from fastapi import FastAPI
@@ -19,6 +20,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import service.routes
 from models.errors import InvalidConfig, LatentdError
@@ -56,22 +58,42 @@ def create_app(settings: Settings, line: socket.socket | None = None) -> FastAPI
     asking = [module for module in modules if hasattr(module, "operation")]
     operations = tuple(module.operation for module in asking)
     parts = _build(settings, operations, line)
-    app = FastAPI(
+    routes = [module.router.routes[0] for module in asking]
+    app = App(
+        _middleware(parts, routes),
         title="latentd",
         version=version("latentd"),
         description="Every latent-space operation of generative models.",
         lifespan=_lifespan,
         redoc_url=None,
-        middleware=_middleware(
-            parts, [each.router.routes[0] for each in modules if hasattr(each, "operation")]
-        ),
-        exception_handlers={LatentdError: answer_error, HTTPException: answer_error},
+        exception_handlers={
+            LatentdError: answer_error,
+            HTTPException: answer_error,
+            Exception: answer_error,
+        },
+        # The service has its own; FastAPI's would look for a provider with every request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.service = parts
     for module in modules:
         app.include_router(module.router)
     describe(app, operations)
     return app
+
+
+class App(FastAPI):
+    """FastAPI behind our own middleware, so that a request that this answers goes through nothing
+    else."""
+
+    def __init__(self, middleware: list[Middleware], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._first: ASGIApp = super().__call__
+        for each in reversed(middleware):
+            self._first = each.cls(self._first, *each.args, **each.kwargs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._first(scope, receive, send)
 
 
 def _route_modules() -> Iterator[ModuleType]:
@@ -95,6 +117,7 @@ def _build(
         anchor_rows=settings.batch_rows,
         is_strict=settings.determinism == "strict",
         step_seconds=settings.step_timeout_seconds,
+        threads=settings.threads,
         autocast=None if settings.precision == "float32" else getattr(torch, settings.precision),
     )
     # A pool of its own: bundles take long to read, and answers shall not wait for them.
@@ -174,13 +197,11 @@ def _middleware(parts: Service, operations: list[APIRoute]) -> list[Middleware]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Service = app.state.service
     settings = parts.settings
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
     if settings.determinism == "strict":
         torch.backends.cudnn.benchmark = False  # else timing chooses the kernels
         torch.backends.cudnn.deterministic = True
     parts.engine.start()
-    tasks = [asyncio.create_task(parts.catalog.preload()), asyncio.create_task(_guard(parts))]
+    tasks = [asyncio.create_task(_preload(parts)), asyncio.create_task(_guard(parts))]
     tasks.append(asyncio.create_task(parts.siblings.listen()))
     if settings.watch_seconds is not None:
         tasks.append(asyncio.create_task(parts.catalog.watch(settings.watch_seconds)))
@@ -195,6 +216,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         parts.pool.shutdown()
         parts.readers.shutdown()
         parts.tracing.stop()
+
+
+async def _preload(parts: Service) -> None:
+    try:
+        await parts.catalog.preload()
+    except (LatentdError, OSError) as error:
+        parts.log.error("catalog.preload_failed", reason=str(error))
 
 
 async def _guard(parts: Service) -> None:

@@ -73,6 +73,8 @@ def parse(text: bytes, model: type[B], limits: Limits) -> B:
 
 
 def _check_depth(text: bytes, most: int) -> None:
+    if text.count(b"[") + text.count(b"{") <= most:
+        return
     depth = 0
     for token in TOKENS.finditer(text):
         first = token.group()[:1]

@@ -72,7 +72,6 @@ class Catalog:
         self._log = log
         self._pinned = pinned
         self._preloads = preload
-        self._pool = pool
         self._residency = Residency(budget_bytes, telemetry, log)
         self._loader = Loader(device, self._residency, prepare, pool, telemetry, log)
         self._entries: dict[str, Entry] = {}
@@ -210,7 +209,7 @@ class Catalog:
         """
         async with self._rescanning:
             known = {name: entry.found for name, entry in self._entries.items()}
-            found = await self._in_pool(self._look, known)
+            found = await self._loader.in_pool(self._look, known)
             before = _digests(self._entries)
             fresh = self._apply(found)
             for name, entry in self._entries.items():
@@ -231,7 +230,7 @@ class Catalog:
         while True:
             await asyncio.sleep(seconds)
             try:
-                now = await self._in_pool(self._stamps)
+                now = await self._loader.in_pool(self._stamps)
                 if now == seen and now != acted:
                     acted = now  # also where the rescan fails: until the next change it would again
                     await self.rescan()
@@ -250,17 +249,16 @@ class Catalog:
         before, self._entries, self._is_scanned = self._entries, {}, True
         fresh = []
         for name, each in found.items():
-            entry = before.pop(name, None)
-            is_fresh = entry is None or _is_fresh(entry, each)
-            if entry is None:
-                entry = Entry(name, each, is_pinned=name in self._pinned)
+            is_known = name in before
+            entry = before.pop(name, None) or Entry(name, each, is_pinned=name in self._pinned)
+            is_changed = entry.see(each)
+            if is_changed or not is_known:
+                fresh.append(entry)
+            if not is_known:
                 self._telemetry.model_bytes.labels(name).set(0)
-            self._entries[name] = entry
-            _update(entry, each)
             if each.content is None:
                 self._log.warning("bundle.refused", model=name, reason=each.reason)
-            elif is_fresh:
-                fresh.append(entry)
+            self._entries[name] = entry
         for name, entry in before.items():
             self._residency.drop(entry)
             self._telemetry.model_bytes.remove(name)
@@ -311,26 +309,6 @@ class Catalog:
             return outcome
         finally:
             entry.loading = None
-
-    async def _in_pool(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-
-
-def _is_fresh(entry: Entry, found: Found) -> bool:
-    """Whether a bundle that was known has something new to try."""
-    if entry.refusal is not None:
-        return not entry.refusal.stands(found.stamp)
-    return entry.found.digest != found.digest
-
-
-def _update(entry: Entry, found: Found) -> None:
-    entry.found = found
-    if found.content is None:
-        entry.refusal = Refusal(found.reason, found.stamp)
-        return
-    is_served = entry.served is not None and entry.served.digest == found.digest
-    if entry.refusal is not None and (is_served or not entry.refusal.stands(found.stamp)):
-        entry.refusal = None
 
 
 def _digests(entries: Mapping[str, Entry]) -> dict[str, str | None]:

@@ -68,9 +68,11 @@ def call_of(operation: Operation) -> Any:
         accept = header_list(request.scope, b"accept")
         chosen = preferred(accept, operation.formats(entry))
         service.engine.check_open()  # before the body is read and a model loaded
+        served = await service.catalog.acquire(name)
+        check_served(served, operation, service.operations)  # it may be another version by now
         state = request.scope["state"]
         return Call(
-            await service.catalog.acquire(name),
+            served,
             operation.name,
             chosen,
             service.settings.limits,

@@ -51,6 +51,7 @@ class Engine:
         anchor_rows: the batch shape that every work may run in (`service/plans.py`).
         is_strict: whether a row's bytes may not depend on the batch's shape.
         step_seconds: a step that takes longer is taken for hung.
+        threads: of a CPU that one step takes; torch's own choice where None.
         autocast: the type of numbers that the device computes with, where not float32.
     """
 
@@ -66,12 +67,14 @@ class Engine:
         is_strict: bool = True,
         step_seconds: float = 60.0,
         autocast: torch.dtype | None = None,
+        threads: int | None = None,
     ) -> None:
         self.device = device
         self.is_strict = is_strict
         self._telemetry, self._log, self._pool = telemetry, log, pool
         self._admission = admission
         self._anchor_rows, self._step_seconds, self._autocast = anchor_rows, step_seconds, autocast
+        self._threads = threads
         self._lanes: OrderedDict[Key, Lane] = OrderedDict()
         self._waiting_rows = 0
         self._in_flight = 0
@@ -242,6 +245,8 @@ class Engine:
 
     def _live(self) -> None:
         reason: LatentdError = EngineStopped("the service is stopping")
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # a setting of each thread
         try:
             with torch.no_grad():  # not inference_mode: a search needs gradients inside
                 while (lane := self._next_lane()) is not None:

@@ -177,6 +177,20 @@ class Entry(Described):
     def reason(self) -> str | None:
         return self.refusal.reason if self.refusal is not None else None
 
+    def see(self, found: Found) -> bool:
+        """Take in what a new look at the disk saw; whether there is something new to try."""
+        if self.refusal is not None:
+            is_new = not self.refusal.stands(found.stamp)
+        else:
+            is_new = self.found.digest != found.digest
+        is_served = self.served is not None and self.served.digest == found.digest
+        if is_new or is_served:
+            self.refusal = None
+        if found.content is None:
+            self.refusal = Refusal(found.reason, found.stamp)
+        self.found = found
+        return is_new and found.content is not None
+
     @property
     def path(self) -> Path:
         return self.found.path

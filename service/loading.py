@@ -7,17 +7,20 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import torch
 
-from models.bundle import CONFIG, Bundle, load_bundle
+from models.bundle import CONFIG, load_bundle
 from models.errors import BundleCorrupt, BundleNotFound
 from service.discovery import Content, Found, look, stamp_of
 from service.entries import Entry, Outcome, Refusal, Served
 from service.errors import ModelTooLarge, OutOfMemory, TryLater
 from service.residency import Residency
 from service.telemetry import Telemetry
+
+A = TypeVarTuple("A")
+R = TypeVar("R")
 
 Prepare: TypeAlias = Callable[[Served], Awaitable[Any]]
 
@@ -48,8 +51,12 @@ class Loader:
         # the model is in its place: its bytes would be counted nowhere.
         return outcome
 
+    async def in_pool(self, function: Callable[[*A], R], *arguments: *A) -> R:
+        """What reads files, beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
+
     async def _try(self, entry: Entry) -> Outcome:
-        found = entry.found = await self._in_pool(look, entry.id, entry.path, entry.found)
+        found = entry.found = await self.in_pool(look, entry.id, entry.path, entry.found)
         if found.content is None:
             return Refusal(found.reason, found.stamp)
         if entry.served is not None and entry.served.digest == found.content.digest:
@@ -75,7 +82,7 @@ class Loader:
             self.residency.release(entry)
 
     async def _read(self, entry: Entry, found: Found, content: Content) -> Served:
-        bundle: Bundle = await self._in_pool(load_bundle, found.path, self.device)
+        bundle = await self.in_pool(load_bundle, found.path, self.device)
         if bundle.digest != content.digest:
             # Whole and honest, but its room was measured for another.
             raise BundleCorrupt(CONFIG, "was replaced while it was being read")
@@ -86,11 +93,7 @@ class Loader:
         return served
 
     async def _is_replaced(self, found: Found) -> bool:
-        stamp: object = await self._in_pool(stamp_of, found.path)
-        return stamp != found.stamp
-
-    async def _in_pool(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
+        return await self.in_pool(stamp_of, found.path) != found.stamp
 
     def _tell(self, entry: Entry, outcome: Outcome, seconds: float) -> None:
         if isinstance(outcome, Served):

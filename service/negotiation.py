@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from service.errors import NotAcceptable
 
@@ -17,10 +18,11 @@ LINES = "application/x-ndjson"
 EVENTS = "text/event-stream"
 
 
-def preferred(accept: str, offered: Sequence[str]) -> str:
+@lru_cache(maxsize=1024)
+def preferred(accept: str, offered: tuple[str, ...]) -> str:
     """The offered type of the highest q; among equals, the first offered.
 
-    >>> preferred("image/png;q=0.5, application/zip", ["application/json", PNG, ZIP])
+    >>> preferred("image/png;q=0.5, application/zip", ("application/json", PNG, ZIP))
     'application/zip'
 
     Raises:

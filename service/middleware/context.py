@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import time
@@ -16,6 +17,7 @@ from service.jobs import Timings
 from service.telemetry import Telemetry
 from service.tracing import Tracing
 
+PROCESS, REQUESTS = secrets.token_hex(8), itertools.count()  # together: ids that nobody else has
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 HUNG_UP = 499  # nginx's number for a caller who left before the answer
 
@@ -29,13 +31,13 @@ class ContextMiddleware:
             await self.app(scope, receive, send)
             return
         given = header(scope, b"x-request-id") or ""
-        request_id = given if SANE_ID.fullmatch(given) else secrets.token_hex(16)
+        request_id = given if SANE_ID.fullmatch(given) else f"{PROCESS}{next(REQUESTS):08x}"
         timings = Timings()
         scope.setdefault("state", {}).update(request_id=request_id, timings=timings)
-        status, began = HUNG_UP, time.perf_counter()
+        status, is_complete, began = HUNG_UP, False, time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [*message["headers"], (b"x-request-id", request_id.encode())]
@@ -43,6 +45,7 @@ class ContextMiddleware:
                     headers.append((b"server-timing", timings.header().encode()))
                 message["headers"] = headers
             await send(message)
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body")
 
         span = self.tracing.begin(scope)
         try:
@@ -51,9 +54,10 @@ class ContextMiddleware:
             status = HUNG_UP  # while the body was read: there is nobody to answer
         except Exception as error:
             self.log.error("request.failed", request_id=request_id, exc_info=error)
-            if status != HUNG_UP:
+            if status == HUNG_UP:
+                await problem_of_bug(request_id)(scope, receive, send_with_id)
+            elif not is_complete:
                 raise  # half an answer is out: all that is left is to break the connection
-            await problem_of_bug(request_id)(scope, receive, send_with_id)
         finally:
             self._tell(scope, request_id, status, time.perf_counter() - began, timings)
             self.tracing.end(span, scope, status, timings)

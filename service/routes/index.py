@@ -25,6 +25,8 @@ async def index(service: ServiceDep) -> Index:
     return Index(
         name="latentd",
         version=version("latentd"),
-        models=[each.id for each in service.catalog.served()],
+        models=[
+            name for name, each in service.catalog.entries().items() if each.status != "refused"
+        ],
         links={path.rpartition("/")[2].partition(".")[0]: path for path in links},
     )

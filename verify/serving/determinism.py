@@ -3,9 +3,10 @@
     python -m verify.serving.determinism
 
 Sixteen clients send `sample` requests of fifty seeds in random order to every bundle, mixed with
-interpolations, encodings, likelihoods and decodings of the same and of other models. The server is
-restarted in between, and runs with one worker process and with two. A seed always asks for the same
-number of rows, from 1 to 20, so that its answer is one string of bytes; each is kept as SHA-256.
+requests of every kind about rows of a pool (`windows.py`) of the same and of other models. The
+server is restarted in between, and runs with one worker process and with two. A seed always asks
+for the same number of rows, from 1 to 20, so that its answer is one string of bytes; each is kept
+as SHA-256.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.service.conftest import inputs
 from verify.serving import fleet
 from verify.serving.command import run
 from verify.serving.findings import Findings
-from verify.serving.process import serving
-from verify.serving.wire import Address, Answer, Connection
+from verify.serving.process import Server, serving
+from verify.serving.windows import Page, any_window
+from verify.serving.wire import Answer, Connection
 
 OTHER_SHARE = 0.3  # of all requests
 
@@ -40,21 +41,24 @@ class Size:
 
 QUICK = Size(requests=560, seeds=5, clients=8, workers=(1, 2))
 
+Digests = defaultdict[tuple[str, ...], set[str]]
+
 
 @dataclass
 class Heard:
     """What came back."""
 
-    digests: dict[tuple[str, int], set[str]] = field(default_factory=lambda: defaultdict(set))
+    answers: Digests = field(default_factory=lambda: defaultdict(set))  # by model and seed
+    rows: Digests = field(default_factory=lambda: defaultdict(set))  # of the other requests
     samples: int = 0
     others: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     refused: int = 0
+    busy: list[tuple[int, int]] = field(default_factory=list)  # workers, and those that computed
 
 
 def check(size: Size) -> Findings:
-    heard, processes = Heard(), []
-    began = time.monotonic()
+    heard, began = Heard(), time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         names = fleet.save_all(Path(folder))
         each = -(-size.requests // (len(size.workers) * len(names) * size.seeds))
@@ -63,12 +67,7 @@ def check(size: Size) -> Findings:
             random.Random(life).shuffle(todo)
             flags = ("--workers", str(workers))
             with serving(Path(folder), *flags, module=fleet.SERVER) as server:
-                pages = [server.client.get(f"/v1/models/{name}").json() for name in names]
-                before = server.busy_seconds_of_each()
-                asyncio.run(_crowd(server.address, size.clients, todo, pages, heard))
-                after = server.busy_seconds_of_each()
-                busy = sum(after[pid] > before.get(pid, 0.0) + 0.1 for pid in after)
-                processes.append((workers, busy))
+                heard.busy.append((workers, _live(server, size.clients, todo, names, heard)))
     findings = Findings("determinism")
     findings.tell("bundles", ", ".join(names))
     is_enough = heard.samples >= size.requests
@@ -78,73 +77,70 @@ def check(size: Size) -> Findings:
     findings.tell("turned away at first (429, 503) and sent again", heard.refused)
     wrong = {status: count for status, count in heard.statuses.items() if status != 200}
     findings.none("answers that are no 200", wrong)
-    several = [key for key, digests in heard.digests.items() if len(digests) > 1]
-    findings.none(f"of {len(heard.digests)} (model, seed), those of several SHA-256", several)
-    are_all = all(busy >= workers for workers, busy in processes)
-    findings.add("workers: processes that computed, each life", _lives(processes), "all", are_all)
+    _tell_several(findings, f"of {len(heard.answers)} (model, seed)", heard.answers)
+    _tell_several(findings, f"of {len(heard.rows)} (model, operation, row)", heard.rows)
+    are_all = all(busy >= workers for workers, busy in heard.busy)
+    lives = ", ".join(f"{workers}: {busy}" for workers, busy in heard.busy)
+    findings.add("workers: processes that computed, each life", lives, "all", are_all)
     findings.tell("time", f"{time.monotonic() - began:.0f} s")
     return findings
 
 
-def _lives(processes: list[tuple[int, int]]) -> str:
-    return ", ".join(f"{workers}: {busy}" for workers, busy in processes)
+def _tell_several(findings: Findings, what: str, digests: Digests) -> None:
+    several = [key for key, found in digests.items() if len(found) > 1]
+    kinds = Counter("/".join(key[:-1]) for key in several)
+    findings.none(f"{what}, those of several SHA-256", dict(kinds))
+
+
+def _live(
+    server: Server, clients: int, todo: list[tuple[str, int]], names: list[str], heard: Heard
+) -> int:
+    """One life of a server; how many of its processes computed."""
+    pages = [server.client.get(f"/v1/models/{name}").json() for name in names]
+    before = server.busy_seconds_of_each()
+    asyncio.run(_crowd(server, clients, todo, pages, heard))
+    after = server.busy_seconds_of_each()
+    return sum(after[pid] > before.get(pid, 0.0) + 0.1 for pid in after)
 
 
 async def _crowd(
-    address: Address,
-    clients: int,
-    todo: list[tuple[str, int]],
-    pages: list[dict[str, Any]],
-    heard: Heard,
+    server: Server, clients: int, todo: list[tuple[str, int]], pages: list[Page], heard: Heard
 ) -> None:
     """Clients that take from one list until it is empty."""
 
     async def client(number: int) -> None:
         moods = random.Random(number)
-        async with Connection(address) as connection:
+        async with Connection(server.address) as connection:
             while todo:
                 if moods.random() < OTHER_SHARE:
-                    await _ask_something_else(connection, moods, pages, heard)
+                    await _ask_something_else(connection, pages, moods, heard)
                     continue
                 name, seed = todo.pop()
                 body = {"n": 1 + seed % 20, "seed": seed}
                 answer = await _insist(connection, f"/v1/models/{name}/sample", body, heard)
                 heard.samples += 1
-                heard.digests[name, seed].add(hashlib.sha256(answer.body).hexdigest())
+                heard.answers[name, str(seed)].add(hashlib.sha256(answer.body).hexdigest())
 
     await asyncio.gather(*(client(number) for number in range(clients)))
 
 
 async def _ask_something_else(
-    connection: Connection, moods: random.Random, pages: list[dict[str, Any]], heard: Heard
+    connection: Connection, pages: list[Page], moods: random.Random, heard: Heard
 ) -> None:
-    page = moods.choice(pages)
-    bodies: dict[str, Any] = {}
-    count = moods.randint(1, 20)
-    if "interpolate" in page["operations"]:
-        bodies["interpolate"] = {
-            "points": [{"seed": moods.randrange(100)}, {"seed": moods.randrange(100)}],
-            "steps": count + 1,
-        }
-        width = page["latent_spaces"][0]["shape"][0]
-        latents = [[moods.gauss(0, 1) for _ in range(width)] for _ in range(count)]
-        bodies["decode"] = {"latents": latents}
-    # A search over latents is long: one picture of it is traffic enough.
-    is_search = page.get("inference") == "optimisation"
-    if "encode" in page["operations"] and (not is_search or moods.random() < 0.1):
-        bodies["encode"] = inputs(page["id"], 1 if is_search else count)
-    if "likelihood" in page["operations"]:
-        bodies["likelihood"] = {**inputs(page["id"], count), "seed": moods.randrange(100)}
-    operation = moods.choice(sorted(bodies))
-    path = f"/v1/models/{page['id']}/{operation}"
-    await _insist(connection, path, bodies[operation], heard)
-    heard.others[operation] += 1
+    window = any_window(pages, moods)
+    answer = await _insist(connection, window.path, window.body(), heard, accept=window.accept)
+    heard.others[window.operation] += 1
+    if answer.status == 200:
+        for name, digest in window.rows(answer):
+            heard.rows[name].add(digest)
 
 
-async def _insist(connection: Connection, path: str, body: Any, heard: Heard) -> Answer:
+async def _insist(
+    connection: Connection, path: str, body: dict[str, Any], heard: Heard, **headers: str
+) -> Answer:
     """The answer; who is turned away comes again when told to."""
     while True:
-        answer = await connection.post(path, body)
+        answer = await connection.post(path, body, **headers)
         if answer.status not in (429, 503):
             heard.statuses[answer.status] += 1
             return answer
