@@ -86,7 +86,7 @@ class Noise:
         return self._draw(shape, "random")
 
     def _draw(self, shape: Sequence[int], law: Literal["standard_normal", "random"]) -> Tensor:
-        drawn = np.empty((len(self.keys), *shape), np.float32)
+        drawn = np.empty((len(self._generators), *shape), np.float32)
         for row, generator in zip(drawn, self._generators, strict=True):
             row[...] = getattr(generator, law)(size=tuple(shape), dtype=np.float32)
         return torch.from_numpy(drawn).to(self.device)

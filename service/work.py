@@ -105,12 +105,11 @@ class PaddedNoise(Noise):
     ) -> None:
         super().__init__(keys, stream, device)
         self.padding = padding
+        self.keys += self.keys[-1:] * padding
 
     def stream(self, name: str) -> Noise:
-        return PaddedNoise(self.keys, name, self.device, self.padding)
-
-    def __len__(self) -> int:
-        return len(self.keys) + self.padding
+        real = self.keys[: len(self.keys) - self.padding]
+        return PaddedNoise(real, name, self.device, self.padding)
 
     def _draw(self, shape: Sequence[int], law: Literal["standard_normal", "random"]) -> Tensor:
         drawn = super()._draw(shape, law)
