@@ -13,11 +13,13 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import InvalidInput
 
 Key: TypeAlias = tuple[int, int]
+Law: TypeAlias = Literal["standard_normal", "random"]
 
 LARGEST_KEY = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
@@ -54,14 +56,12 @@ class Noise:
         word = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
         # The counter counts upward from its first word, so that its last two words, never reached
         # by counting, separate steps and streams.
-        self._generators = [
-            np.random.Generator(
-                np.random.Philox(
-                    key=np.array(key, np.uint64), counter=np.array([0, 0, step, word], np.uint64)
-                )
-            )
+        self._origins = [
+            (key, (0, 0, step, word))
             for key, step in zip(keys, steps or [0] * len(keys), strict=True)
         ]
+        self._first: tuple[tuple[int, ...], Law] | None = None
+        self._generators: list[np.random.Generator] | None = None
 
     @classmethod
     def of_rows(
@@ -85,8 +85,38 @@ class Noise:
         """Uniform numbers in [0, 1), float32, shape (B, *shape)."""
         return self._draw(shape, "random")
 
-    def _draw(self, shape: Sequence[int], law: Literal["standard_normal", "random"]) -> Tensor:
-        drawn = np.empty((len(self._generators), *shape), np.float32)
-        for row, generator in zip(drawn, self._generators, strict=True):
-            row[...] = getattr(generator, law)(size=tuple(shape), dtype=np.float32)
+    def _draw(self, shape: Sequence[int], law: Law) -> Tensor:
+        if self._first is None:
+            self._first = tuple(shape), law
+            drawn = self._draw_first(tuple(shape), law)
+        else:
+            if self._generators is None:
+                self._generators = [_generator(*origin) for origin in self._origins]
+                self._draw_on(*self._first)  # to where the first draw ended
+            drawn = self._draw_on(tuple(shape), law)
         return torch.from_numpy(drawn).to(self.device)
+
+    def _draw_first(self, shape: tuple[int, ...], law: Law) -> NDArray[np.float32]:
+        """From the beginning of each stream. For many uses it is all that they draw, and to move
+        one generator from row to row takes a tenth of the time of making one for each."""
+        drawn = np.empty((len(self._origins), *shape), np.float32)
+        bits = np.random.Philox(0)
+        generator, state = np.random.Generator(bits), bits.state
+        for row, (key, counter) in zip(drawn, self._origins, strict=True):
+            state["state"]["key"][:] = key
+            state["state"]["counter"][:] = counter
+            bits.state = state
+            row[...] = getattr(generator, law)(size=shape, dtype=np.float32)
+        return drawn
+
+    def _draw_on(self, shape: tuple[int, ...], law: Law) -> NDArray[np.float32]:
+        generators = self._generators or []
+        drawn = np.empty((len(generators), *shape), np.float32)
+        for row, generator in zip(drawn, generators, strict=True):
+            row[...] = getattr(generator, law)(size=shape, dtype=np.float32)
+        return drawn
+
+
+def _generator(key: Key, counter: tuple[int, ...]) -> np.random.Generator:
+    words = np.array(key, np.uint64), np.array(counter, np.uint64)
+    return np.random.Generator(np.random.Philox(key=words[0], counter=words[1]))

@@ -3,9 +3,9 @@
 Batch normalisation in evaluation is an affine map, which the convolution before it can do as well
 (Jacob et al., 2018, arXiv:1712.05877, section 3.2). On a CPU a transposed convolution is given its
 weights in the order that oneDNN works in, which else is made anew in every pass, and does the ReLU
-after it on the way; and one whose input is a single pixel, as in the first layer of a generator,
-is a matrix product. Products of few rows are made with some more, so that a row comes out the same
-in batches of every size (see `service/plans.py`).
+after it on the way. One whose input is a single pixel (the first layer of a generator), and one of
+few output channels (the last), are matrix products. Products of few rows are made with some more,
+so that a row comes out the same in batches of every size (see `service/plans.py`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -20,6 +21,7 @@ from models.family import Family, FamilyConfig
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+FEW_CHANNELS = 4
 FEWEST_ROWS = 4  # of a matrix product; below, BLAS has other kernels, which round differently
 NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -79,7 +81,7 @@ def _has_packing() -> bool:
 
 
 class PackedTransposed(nn.Module):
-    """A transposed convolution whose weights lie as oneDNN wants them, perhaps with a ReLU."""
+    """A transposed convolution, perhaps with a ReLU after it, in the quickest of three ways."""
 
     _packed: Tensor | None
 
@@ -89,40 +91,58 @@ class PackedTransposed(nn.Module):
         self.has_relu = False
         # A buffer, so that it is counted among the model's bytes.
         self.register_buffer("_packed", None, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or x.dtype != torch.float32:
-            # The quick operator has no gradient.
-            y: Tensor = self.layer(x)
-            return y.relu() if self.has_relu else y
-        layer = self.layer
-        is_grown = layer.padding == (0, 0) and layer.output_padding == (0, 0) and layer.groups == 1
-        if x.shape[2:] == (1, 1) and is_grown:
-            return self._product(x)
-        form: tuple[Any, ...] = (
+        self._form: tuple[Any, ...] = (
             list(layer.padding),
             list(layer.output_padding),
             list(layer.stride),
             list(layer.dilation),
             layer.groups,
         )
-        operators = torch.ops.mkldnn
+        padding = (int(layer.padding[0]), int(layer.padding[1]))
+        self._geometry = (layer.stride, padding, layer.kernel_size)
+        is_plain = layer.groups == 1 and layer.output_padding == (0, 0)
+        self._grows_pixels = is_plain and layer.padding == (0, 0)
+        self._has_few_outputs = is_plain and layer.out_channels <= FEW_CHANNELS
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.dtype != torch.float32:
+            # The quick operator has no gradient.
+            y: Tensor = self.layer(x)
+            return y.relu() if self.has_relu else y
+        if self._grows_pixels and x.shape[2:] == (1, 1):
+            return self._finished(self._product(x))
+        if self._has_few_outputs:
+            return self._finished(self._folded(x))
         if self._packed is None:
-            reorder = operators._reorder_convolution_transpose_weight
-            self._packed = reorder(layer.weight, *form, list(x.shape))
+            reorder = torch.ops.mkldnn._reorder_convolution_transpose_weight.default
+            self._packed = reorder(self.layer.weight, *self._form, list(x.shape))
         activation = "relu" if self.has_relu else "none"
-        convolve = operators._convolution_transpose_pointwise
-        packed: Tensor = convolve(x, self._packed, layer.bias, *form, activation, [], "")
-        return packed
+        convolve = torch.ops.mkldnn._convolution_transpose_pointwise.default
+        bias = self.layer.bias
+        z: Tensor = convolve(x, self._packed, bias, *self._form, activation, [], "")
+        return z
 
     def _product(self, x: Tensor) -> Tensor:
-        """Of a single pixel: each of the outputs' places has its own column of weights."""
+        """Of single pixels: each place of the output has its own columns of weights."""
+        inputs, *shape = self.layer.weight.shape
+        y = _enough_rows(x.flatten(1)) @ self.layer.weight.reshape(inputs, -1)
+        return y[: len(x)].reshape(len(x), *shape)
+
+    def _folded(self, x: Tensor) -> Tensor:
+        """What each pixel adds to its neighbourhood, as one product, then added up. oneDNN works on
+        eight output channels at least, of which a picture has three."""
         layer = self.layer
-        inputs, outputs, height, width = layer.weight.shape
-        y = _enough_rows(x.flatten(1)) @ layer.weight.reshape(inputs, -1)
-        y = y[: len(x)].reshape(len(x), outputs, height, width)
-        if layer.bias is not None:
-            y = y + layer.bias[:, None, None]
+        pieces = layer.weight.flatten(1).T @ x.flatten(2)
+        size = [
+            (side - 1) * stride - 2 * padding + kernel
+            for side, stride, padding, kernel in zip(x.shape[2:], *self._geometry, strict=True)
+        ]
+        stride, padding, kernel = self._geometry
+        return F.fold(pieces, (size[0], size[1]), kernel, padding=padding, stride=stride)
+
+    def _finished(self, y: Tensor) -> Tensor:
+        if self.layer.bias is not None:
+            y = y + self.layer.bias[:, None, None]
         return y.relu_() if self.has_relu else y
 
 

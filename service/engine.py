@@ -231,8 +231,10 @@ class Engine:
             self._in_flight -= 1
             self._admission.release(job.caller, job.reserved)
             job.reserved = 0.0
-            lane = self._lanes.get(job.key)
-            self._count(-lane.drop(job) if lane is not None else 0)
+            dropped, job.waiting = job.waiting, 0
+            if dropped:
+                self._lanes[job.key].drop(job)
+            self._count(-dropped)
             return True
 
     def _count(self, rows: int) -> None:
@@ -301,7 +303,7 @@ class Engine:
             room = lane.plan.largest if batch is None else batch.room
             parts = lane.suspects.popleft() if lane.suspects else lane.take(room)
             for part in parts:
-                part.job.start()
+                part.job.start(part.count)
             self._count(-sum(part.count for part in parts))
             if batch is None and parts:
                 model = parts[0].job.served.model
@@ -362,13 +364,17 @@ class Engine:
         return seconds
 
     def _hand_over(self, jobs: list[Job]) -> None:
-        """Have the answers made. Small ones together, as a change of threads costs more."""
+        """Have the answers made: small ones together, as a change of threads costs more, and on a
+        CPU even here, where this thread would only wait for its turn on the same core."""
+        _settle([(job, job.outputs()) for job in jobs if job.encode is None])
         small = [job for job in jobs if job.encode is not None and job.rows.count < MANY_ROWS]
         large = [job for job in jobs if job.encode is not None and job.rows.count >= MANY_ROWS]
-        for group in (small, *([job] for job in large)):
-            if group:
-                self._pool.submit(self._encode, group)
-        _settle([(job, job.outputs()) for job in jobs if job.encode is None])
+        for job in large:
+            self._pool.submit(self._encode, [job])
+        if small and self.device.type == "cpu":
+            self._encode(small)
+        elif small:
+            self._pool.submit(self._encode, small)
 
     def _encode(self, jobs: list[Job]) -> None:
         """In a coding thread."""
@@ -403,7 +409,7 @@ class Engine:
             middle = len(batch.parts) // 2
             with self._changed:
                 lane.suspects += [batch.parts[:middle], batch.parts[middle:]]
-                self._count(sum(part.count for part in batch.parts))
+                self._wait_again(batch.parts)
             lane.batch = None
 
     def _shrink(self, lane: Lane, batch: Batch) -> None:
@@ -420,8 +426,13 @@ class Engine:
         if isinstance(batch, Computation):
             with self._changed:
                 lane.put_back(batch.parts)
-                self._count(sum(part.count for part in batch.parts))
+                self._wait_again(batch.parts)
             lane.batch = None
+
+    def _wait_again(self, parts: list[Part]) -> None:
+        for part in parts:
+            part.job.waiting += part.count
+        self._count(sum(part.count for part in parts))
 
     def _step_singly(self, batch: ChainBatch) -> None:
         for part in list(batch.parts):

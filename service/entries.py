@@ -74,7 +74,14 @@ class Described(ABC):
         return self.offering(Latent).latent_spaces[0]
 
     def offers(self, *capabilities: Callable[..., Capability]) -> bool:
-        return all(isinstance(each, type) and offers(self.model, each) for each in capabilities)
+        # Asked many times in a request, of what never changes in a model's life.
+        known: dict[Any, bool] = self.model.__dict__.setdefault("_offers", {})
+        found = known.get(capabilities)
+        if found is None:
+            found = known[capabilities] = all(
+                isinstance(each, type) and offers(self.model, each) for each in capabilities
+            )
+        return found
 
     # A Callable, as mypy would let no abstract class through `type[C]`.
     def offering(self, capability: Callable[..., C]) -> C:

@@ -59,19 +59,23 @@ class Job:
     queued_at: float = field(default_factory=time.perf_counter)
     started_at: float | None = None
     reserved: float = field(init=False)  # of its seconds, those that admission still counts
+    waiting: int = field(init=False)  # rows that are in no batch
     is_over: bool = False  # answered, or its caller has left
     _found: dict[int, Outputs] = field(default_factory=dict)
     _count: int = 0
 
     def __post_init__(self) -> None:
         self.reserved = self.seconds
+        self.waiting = self.rows.count
 
     @property
     def key(self) -> tuple[str, Work]:
         """Rows of equal keys may ride in one batch."""
         return self.served.digest, self.work
 
-    def start(self) -> None:
+    def start(self, rows: int) -> None:
+        """Some of its rows are put in a batch."""
+        self.waiting -= rows
         if self.started_at is None:
             self.started_at = time.perf_counter()
             self.timings.queue += self.started_at - self.queued_at

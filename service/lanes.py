@@ -61,15 +61,13 @@ class Lane:
             self._waiting.update(later)  # to the end of the line
         return taken
 
-    def drop(self, job: Job) -> int:
-        """Forget a job's rows that wait; how many they were."""
-        dropped = sum(part.count for part in self._of(job))
+    def drop(self, job: Job) -> None:
+        """Forget a job's rows that wait."""
         for line in (*self._waiting.values(), *self.suspects):
             for part in [part for part in line if part.job is job]:
                 line.remove(part)
         self._waiting = OrderedDict((name, line) for name, line in self._waiting.items() if line)
         self.suspects = deque(group for group in self.suspects if group)
-        return dropped
 
     def jobs(self) -> set[Job]:
         """Everybody who waits here or is being computed."""
@@ -79,6 +77,3 @@ class Lane:
     def _all(self) -> Iterator[Part]:
         for line in (*self._waiting.values(), *self.suspects):
             yield from line
-
-    def _of(self, job: Job) -> list[Part]:
-        return [part for part in self._all() if part.job is job]

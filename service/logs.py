@@ -34,4 +34,4 @@ def make_log(settings: Settings) -> Any:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
-    )
+    ).bind()  # else each line would be bound anew

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -147,6 +148,7 @@ def png(levels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     return b"".join(chunks)
 
 
+@lru_cache(maxsize=4096)  # most say the same of every picture
 def _text_chunk(key: str, text: str) -> bytes:
     if text.isascii():
         return _chunk(b"tEXt", key.encode("latin-1") + b"\0" + text.encode("ascii"))

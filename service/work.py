@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from models.capabilities import (
     Stepwise,
 )
 from models.latents import truncate
-from models.noise import Key, Noise
+from models.noise import Key, Law, Noise
 from models.steps import Chains, Steps
 from service.pictures import levels_of
 
@@ -111,7 +111,7 @@ class PaddedNoise(Noise):
         real = self.keys[: len(self.keys) - self.padding]
         return PaddedNoise(real, name, self.device, self.padding)
 
-    def _draw(self, shape: Sequence[int], law: Literal["standard_normal", "random"]) -> Tensor:
+    def _draw(self, shape: Sequence[int], law: Law) -> Tensor:
         drawn = super()._draw(shape, law)
         if not self.padding:
             return drawn

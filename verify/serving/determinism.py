@@ -37,6 +37,7 @@ class Size:
     seeds: int = 50
     clients: int = 16
     workers: tuple[int, ...] = (1, 1, 2)  # of each life of the server
+    threads: int = 1  # of a pass: with another number of them, kernels add in another order
 
 
 QUICK = Size(requests=560, seeds=5, clients=8, workers=(1, 2))
@@ -66,7 +67,7 @@ def check(size: Size) -> Findings:
             todo = [(name, seed) for name in names for seed in range(size.seeds)] * each
             random.Random(life).shuffle(todo)
             flags = ("--workers", str(workers))
-            with serving(Path(folder), *flags, module=fleet.SERVER) as server:
+            with serving(Path(folder), *flags, module=fleet.SERVER, threads=size.threads) as server:
                 heard.busy.append((workers, _live(server, size.clients, todo, names, heard)))
     findings = Findings("determinism")
     findings.tell("bundles", ", ".join(names))

@@ -115,17 +115,17 @@ class Server:
 
 @contextmanager
 def serving(
-    bundles_dir: Path, *flags: str, module: str = "service", **settings: object
+    bundles_dir: Path, *flags: str, module: str = "service", threads: int = 1, **settings: object
 ) -> Iterator[Server]:
     """A server over a directory of bundles.
 
     Args:
         module: `tests.families.serve` serves the families of the tests too.
+        threads: of a pass; torch's own threads wait for each other on a busy machine.
         settings: LATENTD_* variables, in lower case.
     """
     command = [sys.executable, "-m", module, "--bundles-dir", str(bundles_dir), "--port", "0"]
-    # One thread: torch's own threads wait for each other on a busy machine.
-    command += ["--threads", "1", "--device", "cpu", "--log-level", "warning", *flags]
+    command += ["--threads", str(threads), "--device", "cpu", "--log-level", "warning", *flags]
     variables = {f"LATENTD_{name.upper()}": str(value) for name, value in settings.items()}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
