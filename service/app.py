@@ -140,12 +140,7 @@ def _build(
         pool=readers,
     )
     tracing = make_tracing(is_wanted=settings.traces)
-    acts: dict[str, Act] = {
-        "load": catalog.load,
-        "unload": catalog.unload,
-        "rescan": catalog.rescan,
-    }
-    siblings = Siblings(line, acts, log)
+    siblings = Siblings(line, _acts(catalog, telemetry), log)
     return Service(
         settings,
         telemetry,
@@ -158,6 +153,24 @@ def _build(
         operations,
         log,
     )
+
+
+def _acts(catalog: Catalog, telemetry: Telemetry) -> dict[str, Act]:
+    """What other processes on the same port may ask of this one."""
+
+    async def load(name: str, pin: bool | None) -> None:
+        await catalog.load(name, pin)
+
+    async def unload(name: str) -> None:
+        await catalog.unload(name)
+
+    async def rescan() -> None:
+        await catalog.rescan()
+
+    async def metrics() -> str:
+        return telemetry.text()
+
+    return {each.__name__: each for each in (load, unload, rescan, metrics)}
 
 
 def _device(settings: Settings) -> torch.device:

@@ -20,6 +20,7 @@ from typing import Any
 
 from models.errors import LatentdError
 
+LONGEST_LINE = 2**24  # bytes
 LONGEST_WAIT = 120.0  # seconds for all others to have done it
 
 Act = Callable[..., Awaitable[Any]]
@@ -30,7 +31,7 @@ class Siblings:
 
     Args:
         line: the socket to the parent; None where there are no others.
-        acts: what others can ask for, by name.
+        acts: what others can ask for, by name; what they give can be written as JSON.
     """
 
     def __init__(self, line: socket.socket | None, acts: dict[str, Act], log: Any) -> None:
@@ -40,10 +41,11 @@ class Siblings:
         self._writer: asyncio.StreamWriter | None = None
         self._running: set[asyncio.Task[None]] = set()
 
-    async def ask(self, act: str, **arguments: Any) -> None:
-        """Have all others do what was done here; returns when they have, or cannot."""
+    async def ask(self, act: str, **arguments: Any) -> list[Any]:
+        """Have all others do what was done here; what it came to in those that could."""
+        found: list[Any] = []
         if self._writer is None:
-            return
+            return found
         number = next(self._numbers)
         answers = self._waiting[number] = asyncio.Queue()
         try:
@@ -54,16 +56,19 @@ class Siblings:
                     answer = await answers.get()
                     if answer["error"]:
                         self._log.warning("sibling.failed", act=act, reason=answer["error"])
+                    else:
+                        found.append(answer["result"])
         except TimeoutError:
             self._log.error("sibling.silent", act=act)
         finally:
             del self._waiting[number]
+        return found
 
     async def listen(self) -> None:
         """Do what others ask for, as long as the parent lives."""
         if self._line is None:
             return
-        reader, self._writer = await asyncio.open_connection(sock=self._line)
+        reader, self._writer = await asyncio.open_connection(sock=self._line, limit=LONGEST_LINE)
         while line := await reader.readline():
             message = json.loads(line)
             if "act" in message:
@@ -74,12 +79,12 @@ class Siblings:
                 self._waiting[message["id"]].put_nowait(message)
 
     async def _do(self, message: dict[str, Any]) -> None:
-        error = ""
+        error, result = "", None
         try:
-            await self._acts[message["act"]](**message["arguments"])
+            result = await self._acts[message["act"]](**message["arguments"])
         except LatentdError as failed:
             error = str(failed)
-        self._send({"to": message["from"], "id": message["id"], "error": error})
+        self._send({"to": message["from"], "id": message["id"], "error": error, "result": result})
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._writer is not None:

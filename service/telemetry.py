@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -45,9 +50,9 @@ class Telemetry:
             "model_info", "1 for each model that is served.", ["model", "family", "digest"]
         )
 
-    def text(self) -> bytes:
+    def text(self) -> str:
         """All of it in Prometheus' text format."""
-        return generate_latest(self.registry)
+        return generate_latest(self.registry).decode()
 
     def _counter(self, name: str, text: str, labels: list[str] | None = None) -> Counter:
         return Counter(f"latentd_{name}", text, labels or [], registry=self.registry)
@@ -59,3 +64,41 @@ class Telemetry:
         return Histogram(
             f"latentd_{name}_seconds", text, labels, buckets=SECONDS, registry=self.registry
         )
+
+
+def merged(texts: Iterable[str]) -> str:
+    """The numbers of several processes as those of one: the sums, also of buckets and of gauges;
+    of what each of them serves, what one of them does."""
+    texts = list(texts)
+    if len(texts) == 1:
+        return texts[0]
+    registry = CollectorRegistry()
+    registry.register(_Sums(texts))
+    return generate_latest(registry).decode()
+
+
+class _Sums(Collector):
+    def __init__(self, texts: list[str]) -> None:
+        self._texts = texts
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        for text in self._texts:
+            for family in text_string_to_metric_families(text):
+                families.setdefault(family.name, family)
+                for sample in family.samples:
+                    key = sample.name, tuple(sorted(sample.labels.items()))
+                    together = max if family.name in SAME_IN_ALL else float.__add__
+                    values[key] = together(values.get(key, 0.0), float(sample.value))
+        for family in families.values():
+            names = {f"{family.name}{suffix}" for suffix in SUFFIXES}
+            metric = Metric(family.name, family.documentation, family.type)
+            for (name, labels), value in values.items():
+                if name in names:
+                    metric.add_sample(name, dict(labels), value)
+            yield metric
+
+
+SAME_IN_ALL = ("latentd_models_loaded", "latentd_model_info")
+SUFFIXES = ("", "_total", "_created", "_bucket", "_sum", "_count")

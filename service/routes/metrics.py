@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.dependencies import ServiceDep
+from service.telemetry import merged
 
 router = APIRouter(tags=["service"])
 
@@ -18,4 +19,6 @@ router = APIRouter(tags=["service"])
     responses={200: {"content": {"text/plain": {}}}},
 )
 async def metrics(service: ServiceDep) -> Response:
-    return Response(service.telemetry.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    """Of all processes on the port together."""
+    texts = [service.telemetry.text(), *await service.siblings.ask("metrics")]
+    return Response(merged(texts), headers={"Content-Type": CONTENT_TYPE_LATEST})

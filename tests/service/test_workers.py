@@ -80,6 +80,17 @@ def test_workers_give_the_same_answers_and_are_told_the_same(start, directory):
     assert "Traceback" not in process.stderr.read()
 
 
+def test_metrics_are_those_of_all_workers_together(start):
+    _, url = start("--workers", "2")
+    for _ in range(12):
+        assert ask(url, "vae-grey/sample", {"n": 2}).status_code == 200
+    for _ in range(4):  # whichever worker is asked
+        text = httpx.get(f"{url}/metrics").text
+        assert 'latentd_rows_total{model="vae-grey",operation="sample"} 24.0' in text
+        assert 'latentd_batch_rows_count{model="vae-grey",operation="sample"}' in text
+        assert "latentd_models_loaded 2.0" in text
+
+
 def test_a_worker_that_dies_is_replaced(start):
     process, url = start("--workers", "2")
     first = children(process)
