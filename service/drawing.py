@@ -21,6 +21,8 @@ from service.negotiation import EVENTS, LINES
 from service.streams import Drawn, stream_events, stream_lines
 from service.work import Outputs, Rows, Sample, SampleChains, Work
 
+# Fields that are told elsewhere, or have no bearing on the pictures.
+WITHOUT_BEARING = {"n", "seed", "first_row", "return_latents", "preview_every"}
 PREVIEWS = 10  # of a chain, unless the caller says how often
 
 
@@ -108,8 +110,8 @@ def _drawing(call: Call, body: Drawing, condition: Condition | None) -> PictureD
             with_latents=body.return_latents,
             as_levels=call.shows_levels,
         )
-    others = {"n", "seed", "first_row", "return_latents", "preview_every"}
-    parameters = body.model_dump(exclude_none=True, exclude=others)
+    given = body.model_fields_set - WITHOUT_BEARING
+    parameters = body.model_dump(exclude_none=True, include=given) if given else {}
     return PictureDrawing(call, body, work, drawn_seed(body.seed), y, parameters)
 
 

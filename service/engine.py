@@ -80,11 +80,17 @@ class Engine:
         self._in_flight = 0
         self._step_began: float | None = None
         self._changed = threading.Condition()
+        self._is_running = False
         self._is_stopping = False
         self._is_draining = False
         self._thread = threading.Thread(target=self._live, name="latentd-engine", daemon=True)
+        # Read when somebody looks, rather than written with every request.
+        telemetry.waiting_rows.set_function(lambda: self._waiting_rows)
+        telemetry.waiting_seconds.set_function(lambda: self._admission.backlog)
+        telemetry.in_flight.set_function(lambda: self._in_flight)
 
     def start(self) -> None:
+        self._is_running = True
         self._thread.start()
 
     def stop(self) -> None:
@@ -97,7 +103,7 @@ class Engine:
 
     @property
     def is_alive(self) -> bool:
-        return self._thread.is_alive() and not self._is_stopping
+        return self._is_running and not self._is_stopping
 
     @property
     def is_stuck(self) -> bool:
@@ -239,9 +245,6 @@ class Engine:
 
     def _count(self, rows: int) -> None:
         self._waiting_rows += rows
-        self._telemetry.waiting_rows.set(self._waiting_rows)
-        self._telemetry.waiting_seconds.set(self._admission.backlog)
-        self._telemetry.in_flight.set(self._in_flight)
 
     # From here on the code runs in the engine's thread.
 
@@ -303,7 +306,10 @@ class Engine:
             room = lane.plan.largest if batch is None else batch.room
             parts = lane.suspects.popleft() if lane.suspects else lane.take(room)
             for part in parts:
-                part.job.start(part.count)
+                job = part.job
+                if job.start(part.count):
+                    meters = self._telemetry.of_work(job.served.id, job.work.name)
+                    meters.queue_seconds.observe(job.timings.queue)
             self._count(-sum(part.count for part in parts))
             if batch is None and parts:
                 model = parts[0].job.served.model
@@ -330,8 +336,9 @@ class Engine:
         seconds = time.perf_counter() - began
         for rider in riders:
             rider.timings.compute += seconds
-        self._telemetry.compute_seconds.labels(served.id, name).observe(seconds)
-        self._telemetry.batch_rows.labels(served.id, name).observe(rows)
+        meters = self._telemetry.of_work(served.id, name)
+        meters.compute_seconds.observe(seconds)
+        meters.batch_rows.observe(rows)
         return found
 
     def _deliver(self, found: Finished) -> float:
@@ -340,7 +347,7 @@ class Engine:
         for parts, outputs in found:
             work, served = parts[0].job.work, parts[0].job.served
             rows = sum(part.count for part in parts)
-            self._telemetry.rows.labels(served.id, work.name).inc(rows)
+            self._telemetry.of_work(served.id, work.name).rows.inc(rows)
             is_sound, polished = _is_sound(outputs, work), work.polish(outputs)
             start = 0
             for part in parts:
@@ -387,7 +394,8 @@ class Engine:
                 answer = error
             seconds = time.perf_counter() - began
             job.timings.encode += seconds
-            self._telemetry.encode_seconds.labels(job.served.id, job.work.name).observe(seconds)
+            meters = self._telemetry.of_work(job.served.id, job.work.name)
+            meters.encode_seconds.observe(seconds)
             answers.append((job, answer))
         _settle(answers)
 

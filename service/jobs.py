@@ -73,12 +73,14 @@ class Job:
         """Rows of equal keys may ride in one batch."""
         return self.served.digest, self.work
 
-    def start(self, rows: int) -> None:
-        """Some of its rows are put in a batch."""
+    def start(self, rows: int) -> bool:
+        """Some of its rows are put in a batch; whether they are the first."""
         self.waiting -= rows
-        if self.started_at is None:
-            self.started_at = time.perf_counter()
-            self.timings.queue += self.started_at - self.queued_at
+        if self.started_at is not None:
+            return False
+        self.started_at = time.perf_counter()
+        self.timings.queue += self.started_at - self.queued_at
+        return True
 
     def add(self, part: Part, outputs: Outputs) -> bool:
         """Take in what came of some rows; whether that is all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -13,9 +14,22 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
+@dataclass(frozen=True)
+class Meters:
+    """What is counted of one work of one model."""
+
+    queue_seconds: Histogram
+    compute_seconds: Histogram
+    encode_seconds: Histogram
+    batch_rows: Histogram
+    rows: Counter
+
+
 class Telemetry:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._of_work: dict[tuple[str, str], Meters] = {}
+        self._of_requests: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         work = ["model", "operation"]
         self.requests = self._counter(
             "requests", "Requests answered.", ["route", "method", "status"]
@@ -49,6 +63,32 @@ class Telemetry:
         self.model_info = self._gauge(
             "model_info", "1 for each model that is served.", ["model", "family", "digest"]
         )
+
+    def of_work(self, model: str, operation: str) -> Meters:
+        """What is counted of one work of one model; looked up once, as labels are slow to find."""
+        key = model, operation
+        found = self._of_work.get(key)
+        if found is None:
+            found = self._of_work[key] = Meters(
+                self.queue_seconds.labels(*key),
+                self.compute_seconds.labels(*key),
+                self.encode_seconds.labels(*key),
+                self.batch_rows.labels(*key),
+                self.rows.labels(*key),
+            )
+        return found
+
+    def tell_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request that is answered."""
+        key = route, method, status
+        found = self._of_requests.get(key)
+        if found is None:
+            found = self._of_requests[key] = (
+                self.requests.labels(route, method, str(status)),
+                self.request_seconds.labels(route),
+            )
+        found[0].inc()
+        found[1].observe(seconds)
 
     def text(self) -> str:
         """All of it in Prometheus' text format."""

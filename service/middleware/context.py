@@ -68,8 +68,7 @@ class ContextMiddleware:
         # The route's pattern, not the path: a label for each path would never end.
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
-        self.telemetry.requests.labels(route, method, str(status)).inc()
-        self.telemetry.request_seconds.labels(route).observe(seconds)
+        self.telemetry.tell_request(route, method, status, seconds)
         self.log.info(
             "request",
             method=method,

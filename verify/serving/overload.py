@@ -25,7 +25,7 @@ from verify.serving import fleet
 from verify.serving.arrivals import BROKEN, Arrivals, Load, Outcome
 from verify.serving.command import run
 from verify.serving.findings import Findings, in_seconds, mebibytes, milliseconds, quantile, spread
-from verify.serving.process import Server, serving
+from verify.serving.process import Others, Server, serving
 
 ALLOWED = {200, 429, 503, 504}
 REFUSALS = {429, 503}
@@ -88,6 +88,7 @@ class Measured:
     after: list[Outcome]  # of a lone client
     watch: Watch
     resident: int  # before
+    others: list[float]  # cores busy with something else, while the two were measured
 
 
 def check(size: Size) -> Findings:
@@ -117,23 +118,30 @@ def _measure(server: Server, size: Size) -> Measured:
 
     offered(1, CLOSED_CLIENTS)  # to warm up
     lone = offered(size.capacity_seconds / 2, clients=1)
-    before = capacity()
+    others = Others(server)
+    before, others_before = capacity(), others.cores()
     with Watch(server) as watch:
-        resident = server.resident_bytes()
+        resident, others = server.resident_bytes(), Others(server)
         outcomes = offered(size.seconds, rate=size.times * before)
+        cores = [others_before, others.cores()]
         after = offered(SLOWEST_RECOVERY + 2, clients=1)
-    return Measured(lone, [before, capacity()], outcomes, after, watch, resident)
+    return Measured(lone, [before, capacity()], outcomes, after, watch, resident, cores)
 
 
 def _tell_capacity(findings: Findings, found: Measured, size: Size) -> None:
     capacity = sum(found.capacity) / 2
     before, after = found.capacity
     findings.tell("capacity before / after, requests a second", f"{before:.1f} / {after:.1f}")
+    calm, busy = found.others
+    text = f"{calm:.2f} / {busy:.2f}"
+    findings.tell("cores busy with other work, during capacity / overload", text)
     findings.tell("requests offered", len(found.outcomes))
     late = [each.late for each in found.outcomes]
     findings.tell("the client sent late by, p50 / p99 / most", spread(late))
-    good = [each for each in found.outcomes if each.status == 200 and each.ended <= size.seconds]
-    goodput = len(good) / size.seconds
+    # From when the queue is full, and only while more keeps arriving.
+    first, last = size.seconds / 4, size.seconds
+    good = [each for each in found.outcomes if each.status == 200 and first < each.ended <= last]
+    goodput = len(good) / (last - first)
     findings.add(
         "goodput, requests a second, and share of capacity",
         f"{goodput:.1f}, {goodput / capacity:.1%}",

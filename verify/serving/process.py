@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -142,6 +143,27 @@ def serving(
             raise
         finally:
             _end(process)
+
+
+class Others:
+    """How many cores work on what has nothing to do with a server or its clients. Where that is
+    much, times and rates say little."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._began, self._before = time.monotonic(), self._seconds()
+
+    def cores(self) -> float:
+        """Since this was made, on average; clients count as ours once they have ended."""
+        passed = time.monotonic() - self._began
+        return max(0.0, (self._seconds() - self._before) / passed)
+
+    def _seconds(self) -> float:
+        user, nice, system = _read("/proc/stat").split()[1:4]
+        every = (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+        clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+        ours = time.process_time() + clients.ru_utime + clients.ru_stime
+        return every - ours - self._server.busy_seconds()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
