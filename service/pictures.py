@@ -17,10 +17,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
+from zlib_ng import zlib_ng
 
 from models.errors import InvalidPicture, NotSupported
 
@@ -144,7 +144,7 @@ def png(levels: NDArray[np.uint8], texts: Mapping[str, str]) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOURS[channels], 0, 0, 0)
     chunks = [PNG_SIGNATURE, _chunk(b"IHDR", header)]
     chunks += [_text_chunk(key, text) for key, text in texts.items()]
-    chunks += [_chunk(b"IDAT", isal_zlib.compress(lines, 1)), _chunk(b"IEND", b"")]
+    chunks += [_chunk(b"IDAT", zlib_ng.compress(lines, 1)), _chunk(b"IEND", b"")]
     return b"".join(chunks)
 
 
@@ -157,7 +157,7 @@ def _text_chunk(key: str, text: str) -> bytes:
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = isal_zlib.crc32(content, isal_zlib.crc32(kind))
+    checksum = zlib_ng.crc32(content, zlib_ng.crc32(kind))
     return b"".join((struct.pack(">I", len(content)), kind, content, struct.pack(">I", checksum)))
 
 

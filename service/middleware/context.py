@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import secrets
 import time
@@ -25,6 +26,7 @@ HUNG_UP = 499  # nginx's number for a caller who left before the answer
 class ContextMiddleware:
     def __init__(self, app: ASGIApp, telemetry: Telemetry, tracing: Tracing, log: Any) -> None:
         self.app, self.telemetry, self.tracing, self.log = app, telemetry, tracing, log
+        self._has_lines = log.is_enabled_for(logging.INFO)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -69,6 +71,8 @@ class ContextMiddleware:
         route = getattr(scope.get("route"), "path", "unmatched")
         method = scope["method"] if scope["method"] in METHODS else "OTHER"
         self.telemetry.tell_request(route, method, status, seconds)
+        if not self._has_lines:
+            return
         self.log.info(
             "request",
             method=method,

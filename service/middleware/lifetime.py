@@ -13,6 +13,7 @@ from service.errors import DeadlinePassed, Draining, problem_of
 from service.headers import header
 
 HEADER = "X-Request-Timeout"
+CERTAIN_SECONDS = 0.02  # in which a caller is taken to be there
 
 
 class LifetimeMiddleware:
@@ -55,31 +56,42 @@ class LifetimeMiddleware:
 
 
 class _Lifetime:
+    """One request, and who may end it."""
+
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._is_read = asyncio.Event()  # the body, to its end
-        self._is_gone = asyncio.Event()  # the caller
+        self._is_read = False  # the body, to its end
         self._is_answered = False
         self._is_late = False
+        self._gone = asyncio.Event()  # the caller
         self.has_begun = False
 
     async def live(self, app: ASGIApp, scope: Scope, seconds: float) -> bool:
         """Whether it ended by itself, or by its caller; False where the time was over."""
-        task = asyncio.current_task()
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
         if task is None:
             raise RuntimeError("a request is answered in a task of its own")
-        # A timer of our own: `asyncio.timeout` does the same at several times the cost.
-        timer = asyncio.get_running_loop().call_later(seconds, self._expire, task)
-        watch = asyncio.create_task(self._watch(task))
+        # Timers of our own: `asyncio.timeout` does the same at several times the cost. And most
+        # requests are answered before it is worth a task to see whether the caller is still there.
+        late = loop.call_later(seconds, self._expire, task)
+        watch: asyncio.Task[None] | None = None
+
+        def begin_watch() -> None:
+            nonlocal watch
+            watch = loop.create_task(self._watch(task))
+
+        unsure = loop.call_later(CERTAIN_SECONDS, begin_watch)
         try:
             await app(scope, self._receive_body, self._send_answer)
         except asyncio.CancelledError:
-            if not (self._is_gone.is_set() or self._is_late) or task.uncancel() > 0:
+            if not (self._gone.is_set() or self._is_late) or task.uncancel() > 0:
                 raise
             return not self._is_late
         finally:
-            timer.cancel()
-            watch.cancel()
+            late.cancel()
+            unsure.cancel()
+            if watch is not None:
+                watch.cancel()
         return True
 
     def _expire(self, task: asyncio.Task[Any]) -> None:
@@ -87,22 +99,23 @@ class _Lifetime:
         task.cancel()
 
     async def _watch(self, task: asyncio.Task[Any]) -> None:
-        await self._is_read.wait()
+        while not self._is_read:  # until then the request itself listens
+            await asyncio.sleep(CERTAIN_SECONDS)
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._is_gone.set()
+        self._gone.set()
         if not self._is_answered:
             task.cancel()
 
     async def _receive_body(self) -> Message:
-        if self._is_read.is_set():
-            await self._is_gone.wait()  # the watch alone listens from here on
+        if self._is_read:
+            await self._gone.wait()  # the watch alone listens from here on
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._is_gone.set()
+            self._gone.set()
         elif not message.get("more_body"):
-            self._is_read.set()
+            self._is_read = True
         return message
 
     async def _send_answer(self, message: Message) -> None:
