@@ -63,6 +63,7 @@ class Server:
             self.stop()
             raise
         self.startup_s = time.perf_counter() - started
+        self._idle_cores = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -128,16 +129,18 @@ class Server:
         while time.monotonic() < end:
             time.sleep(0.25)
             now = cpu_seconds(pids)
-            if now - last < 0.05:
+            # Some poll: what one uses at rest is not left over from the load.
+            if now - last < 0.05 + 0.25 * self._idle_cores:
                 return
             last = now
 
     def idle_cores(self, seconds: float = 1.0) -> float:
-        self.drain()
         pids = self.pids()
+        time.sleep(seconds)
         before, start = cpu_seconds(pids), time.monotonic()
         time.sleep(seconds)
-        return (cpu_seconds(pids) - before) / (time.monotonic() - start)
+        self._idle_cores = (cpu_seconds(pids) - before) / (time.monotonic() - start)
+        return self._idle_cores
 
     def stop(self) -> None:
         """Ask its first process to end; whatever of the tree is left after a while is killed."""

@@ -45,10 +45,11 @@ from service.telemetry import Telemetry
 from service.tracing import make_tracing
 
 
-def create_app(settings: Settings, line: socket.socket | None = None) -> FastAPI:
+def create_app(settings: Settings, number: int = 0, line: socket.socket | None = None) -> FastAPI:
     """An app of its own: nothing is shared with another one.
 
     Args:
+        number: which of several processes on the same port this is.
         line: to other processes on the same port, as `service/siblings.py` has it.
 
     Raises:
@@ -57,7 +58,7 @@ def create_app(settings: Settings, line: socket.socket | None = None) -> FastAPI
     modules = list(_route_modules())
     asking = [module for module in modules if hasattr(module, "operation")]
     operations = tuple(module.operation for module in asking)
-    parts = _build(settings, operations, line)
+    parts = _build(settings, operations, number, line)
     routes = [module.router.routes[0] for module in asking]
     app = App(
         _middleware(parts, routes),
@@ -103,10 +104,13 @@ def _route_modules() -> Iterator[ModuleType]:
 
 
 def _build(
-    settings: Settings, operations: tuple[Operation, ...], line: socket.socket | None
+    settings: Settings,
+    operations: tuple[Operation, ...],
+    number: int,
+    line: socket.socket | None,
 ) -> Service:
     log, telemetry = make_log(settings), Telemetry()
-    device = _device(settings)
+    device = _device(settings, number)
     pool = ThreadPoolExecutor(settings.coding_threads, thread_name_prefix="latentd-coding")
     engine = Engine(
         device,
@@ -173,13 +177,13 @@ def _acts(catalog: Catalog, telemetry: Telemetry) -> dict[str, Act]:
     return {each.__name__: each for each in (load, unload, rescan, metrics)}
 
 
-def _device(settings: Settings) -> torch.device:
+def _device(settings: Settings, number: int) -> torch.device:
     has_cuda = torch.cuda.is_available()
     if settings.device == "cuda" and not has_cuda:
         raise InvalidConfig("device is cuda, but torch finds none; say cpu or auto", "device")
-    if settings.device == "auto":
-        return torch.device("cuda" if has_cuda else "cpu")
-    return torch.device(settings.device)
+    if settings.device == "cpu" or not has_cuda:
+        return torch.device("cpu")
+    return torch.device("cuda", number % torch.cuda.device_count())  # a worker each
 
 
 def _middleware(parts: Service, operations: list[APIRoute]) -> list[Middleware]:

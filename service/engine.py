@@ -256,6 +256,7 @@ class Engine:
             with torch.no_grad():  # not inference_mode: a search needs gradients inside
                 while (lane := self._next_lane()) is not None:
                     self._turn(lane)
+                    del lane  # while it waits, this thread shall keep no model from being freed
         except BaseException as error:
             # Nobody may wait for an answer that never comes, whatever ended the thread.
             self._log.critical("engine.died", exc_info=error)
@@ -403,8 +404,11 @@ class Engine:
         """A step failed: find out whose fault it is, and let the others go on."""
         batch = lane.batch
         if batch is None:
-            raise error
-        if isinstance(error, PartFailed):
+            # No model is to blame, but this file: nobody shall wait for what it cannot begin.
+            with self._changed:
+                jobs = lane.jobs()
+            self._fail_each([Part(job, 0, job.rows.count) for job in jobs], error)
+        elif isinstance(error, PartFailed):
             self._fail(error.part, error.__cause__ or error)
         elif _is_out_of_memory(error):
             self._shrink(lane, batch)

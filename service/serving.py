@@ -30,8 +30,10 @@ def serve_here(settings: Settings, worker: Worker | None) -> int:
     Raises:
         InvalidConfig: there is nothing to serve, or no address to listen on.
     """
-    line = None if worker is None else socket.socket(fileno=worker.line)
-    api = create_app(settings, line)
+    if worker is None:
+        api = create_app(settings)
+    else:
+        api = create_app(settings, worker.number, socket.socket(fileno=worker.line))
     parts: Service = api.state.service
     find_models(parts)
     port = settings.port if worker is None else worker.port

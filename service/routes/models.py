@@ -16,6 +16,7 @@ from service.answers import picture_formats
 from service.dependencies import ModelName, Service, ServiceDep
 from service.entries import Entry
 from service.operations import problems
+from service.plans import Plans
 from service.settings import Limits
 from service.summaries import ModelSummary, summary_of
 
@@ -26,6 +27,11 @@ class Models(BaseModel):
     models: list[ModelSummary]
 
 
+class WorkCost(BaseModel):
+    batch_rows: list[int] = Field(description="The batch sizes it may run in.")
+    row_seconds: float = Field(description="Of a row (of a step, where it takes many) at its best.")
+
+
 class Model(ModelSummary):
     latent_spaces: list[LatentSpace] = []
     condition_schema: ConditionSchema = ConditionSchema()
@@ -33,7 +39,9 @@ class Model(ModelSummary):
     maximum_effort: int | None = Field(default=None, description="Of a likelihood.")
     formats: list[str] = Field(default=[], description="In which pictures can go out.")
     limits: Limits | None = None
-    batch_rows: int | None = Field(default=None, description="Rows of each pass.")
+    work: dict[str, WorkCost] | None = Field(
+        default=None, description="While it is loaded: what operations are made of, and its cost."
+    )
     metrics: dict[str, float] = {}
     provenance: Provenance | None = None
     card: str | None = Field(default=None, description="The model card, Markdown.")
@@ -68,9 +76,20 @@ def _details(service: Service, entry: Entry) -> dict[str, Any]:
         ),
         "formats": picture_formats(entry),
         "limits": service.settings.limits,
-        "batch_rows": service.settings.batch_rows,
+        "work": _work(entry),
         "metrics": description.metrics,
         "provenance": description.provenance,
+    }
+
+
+def _work(entry: Entry) -> dict[str, WorkCost] | None:
+    plans = entry.served.prepared if entry.served is not None else None
+    if not isinstance(plans, Plans):
+        return None
+    return {
+        work.name: WorkCost(batch_rows=list(plan.shapes), row_seconds=plan.row_seconds)
+        for work, plan in plans.known.items()
+        if work.plan == work and not work.has_one_shape
     }
 
 
