@@ -9,7 +9,7 @@ STARTERS := digits-vae faces-cvae faces-dcgan
 STARTER_BUNDLES := $(STARTERS:%=bundles/%/config.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format verify bench-serve clean
+.PHONY: help install demo test check format verify verify-serving bench-serve clean
 
 help:
 	@echo "make demo     install, train three starter bundles, serve them on http://$(HOST):$(PORT)"
@@ -17,6 +17,7 @@ help:
 	@echo "make install  make .venv with everything, tests and linters included"
 	@echo "make check    lint, types, import contracts"
 	@echo "make verify   slow checks against published figures (DATA_ROOT=folder with MNIST)"
+	@echo "make verify-serving  the engine's promises against a real server (about twenty minutes)"
 	@echo "make bench-serve  measure the service beside other servers (SECONDS=8 a cell, ROUNDS=3; needs wrk)"
 
 .venv/bin/python:
@@ -68,6 +69,10 @@ verify: .venv/installed-dev
 	$(BIN)/python -m verify.cvae bundles/faces-cvae
 	$(BIN)/latentd train faces-dcgan --resume
 	$(BIN)/python -m tests.training.crash --kills 10
+
+# Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
+verify-serving: .venv/installed-dev
+	$(BIN)/python -m verify.serving
 
 # The service beside LitServe, BentoML, Ray Serve and FastAPI; about two hours on two cores.
 SECONDS ?= 8

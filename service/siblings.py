@@ -51,9 +51,13 @@ class Siblings:
         try:
             self._send({"to": "others", "id": number, "act": act, "arguments": arguments})
             async with asyncio.timeout(LONGEST_WAIT):
-                others = (await answers.get())["sent"]
-                for _ in range(others):
+                missing: int | None = None  # until the parent has told how many it asked
+                while missing != 0:
                     answer = await answers.get()
+                    # An answer may be here before the parent's word of how many there will be.
+                    missing = (missing or 0) + answer.get("sent", -1)
+                    if "sent" in answer:
+                        continue
                     if answer["error"]:
                         self._log.warning("sibling.failed", act=act, reason=answer["error"])
                     else:

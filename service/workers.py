@@ -24,7 +24,7 @@ from service.siblings import Switchboard
 
 VARIABLE = "LATENTD_WORKER_OF"  # set by the parent for a worker alone: the numbers of `Worker`
 PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-SHORTEST_LIFE = 5.0  # seconds: a worker that ends sooner would only do so again
+PAUSE = 1.0  # seconds before a worker that died is replaced, in case the next one dies too
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Worker:
 
     def tell_ready(self) -> None:
         """Tell the parent that this worker listens."""
-        os.write(self.pipe, b".")
+        os.write(self.pipe, bytes([self.number % 256]))
 
 
 def this_worker() -> Worker | None:
@@ -74,9 +74,10 @@ class _Parent:
     def __init__(self, settings: Settings, host: str, port: int) -> None:
         self._count, self._url, self._port = settings.workers, url_of(host, port), port
         self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
         self._workers: dict[int, subprocess.Popen[bytes]] = {}
         self._switchboard = Switchboard()
-        self._started: dict[int, float] = {}
+        self._has_served = False  # any worker, ever
         self._is_ending = False
         self._code = 0
 
@@ -104,34 +105,34 @@ class _Parent:
                 pass_fds=identity[2:],
                 process_group=0,  # a Ctrl-C is for the parent, which passes it on
             )
-        self._started[number] = time.monotonic()
 
     def _announce(self) -> None:
         """Say where it serves, once every worker listens."""
-        waiting = self._count
+        waiting = set(range(self._count))
         while waiting and not self._is_ending:
             process, status = os.waitpid(-1, os.WNOHANG)
             if process:
                 self._bury(process, os.waitstatus_to_exitcode(status))
-            ready = select.select([self._reader], [], [], 0.1)[0]
-            waiting -= len(os.read(self._reader, waiting)) if ready else 0
-        if not self._is_ending:
+            if select.select([self._reader], [], [], 0.1)[0]:
+                waiting -= set(os.read(self._reader, 256))
+        self._has_served = not waiting
+        if self._has_served:
             print(f"latentd serves {self._url} (docs: /docs)", flush=True)
 
     def _bury(self, process: int, code: int) -> None:
-        """A worker has ended: replace it, unless all are to end or it never lived."""
+        """A worker has ended: replace it, unless all are to end or none has ever served."""
         found = [number for number, each in self._workers.items() if each.pid == process]
         for number in found:
             del self._workers[number]
-            lived = time.monotonic() - self._started[number]
             if self._is_ending:
                 # A worker that was not up yet ends by the signal itself.
                 self._code = self._code or (0 if code == -signal.SIGTERM else code)
-            elif lived < SHORTEST_LIFE:
+            elif not self._has_served:
                 self._code = code or 1
                 self._end(signal.SIGTERM, None)
             else:
                 print(f"latentd: worker {number} died ({code}); replaced", file=sys.stderr)
+                time.sleep(PAUSE)
                 self._start(number)
 
     def _end(self, number: int, frame: FrameType | None) -> None:

@@ -19,6 +19,9 @@ from models.family import Family, FamilyConfig
 from models.learning import Adversarial, Batch, ClosedForm, Gradient
 from models.noise import Noise
 
+# Tiny networks gain nothing by threads, which wait for each other on a busy machine.
+torch.set_num_threads(1)
+
 SHAPE = (1, 8, 8)
 SCHEMA = ConditionSchema.of_classes(tuple("0123456789"))
 

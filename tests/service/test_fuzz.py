@@ -49,6 +49,7 @@ FIELDS = {
     "truncation": numbers,
     "effort": numbers,
     "steps": numbers,
+    "preview_every": numbers,
     "weight": numbers,
     "return_latents": scalars,
     "condition": conditions,

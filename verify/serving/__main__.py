@@ -33,7 +33,7 @@ def main() -> None:
     for name in arguments.names or known:
         began = time.monotonic()
         findings = _found(known[name], arguments.quick)
-        broken += [f"{name}: {text}" for text in findings.broken]
+        broken += [f"{name}: {text}" for text in findings.broken()]
         print(f"{findings.markdown()}\n\n({time.monotonic() - began:.0f} s)\n", flush=True)
     print("\n".join(["Broken:", *(f"- {text}" for text in broken)]) if broken else "All hold.")
     sys.exit(1 if broken else 0)

@@ -37,7 +37,7 @@ class Size:
     swaps: int = 200
 
 
-QUICK = Size(clients=8, swaps=20)
+QUICK = Size(clients=8, swaps=6)
 
 
 @dataclass

@@ -29,7 +29,7 @@ class Size:
     first: int = 20  # after which memory is read first
 
 
-QUICK = Size(cycles=30, first=15)
+QUICK = Size(cycles=6, first=3)
 
 
 @dataclass

@@ -30,7 +30,7 @@ class Size:
     rows: int = 16  # of each client's work that is done in time
 
 
-QUICK = Size(clients=8, grace_seconds=3)
+QUICK = Size(clients=8, grace_seconds=2, rows=8)
 
 
 @dataclass
