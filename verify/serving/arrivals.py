@@ -16,6 +16,7 @@ import uvloop
 from verify.serving.wire import Broken, Connection
 
 LONGEST_IDLE_SECONDS = 2.0  # below what servers keep an idle connection for
+REFUSED_PAUSE_SECONDS = 0.05  # of a client who waits for answers
 BROKEN = 0  # the status of an answer that never came
 
 
@@ -91,6 +92,8 @@ class _Offer:
     async def _client(self) -> None:
         while self.now < self.load.seconds:
             await self._ask(self.now)
+            if self.outcomes[-1].status != 200:
+                await asyncio.sleep(REFUSED_PAUSE_SECONDS)
 
     async def _open_loop(self) -> None:
         moods, tasks, due = random.Random(0), set(), 0.0

@@ -78,7 +78,11 @@ def check(size: Size) -> Findings:
         fleet.save_large(Path(folder), "slow", "dcgan", (3, 64, 64))
         fleet.save(Path(folder), "vae-grey", as_name="quick")
         # Without bounds, so that none is turned away before it can hang up.
-        settings = {"queue_seconds": 1e6, "caller_share": 1.0, "request_timeout_seconds": 1e6}
+        settings: dict[str, Any] = {
+            "queue_seconds": 1e6,
+            "caller_share": 1.0,
+            "request_timeout_seconds": 1e6,
+        }
         with serving(Path(folder), module=fleet.SERVER, **settings) as server:
             calm = asyncio.run(_ask_calmly(server, size))
             left = asyncio.run(_leave(server, size))

@@ -54,6 +54,7 @@ def check(size: Size) -> Findings:
             cores = others.cores()
     step = found.chain / size.steps
     findings = Findings("mixed load")
+    findings.tell("cores busy with other work", f"{cores:.2f}")
     findings.tell(
         "a chain alone, and one of its steps", f"{found.chain:.2f} s, {milliseconds(step)}"
     )

@@ -106,23 +106,25 @@ def _measure(server: Server, size: Size) -> Measured:
     host, port = server.address
     path, body = "/v1/models/busy/sample", {"n": 8, "seed": 1}
 
-    def offered(seconds: float, clients: int = 0, rate: float = 0.0) -> list[Outcome]:
-        return Arrivals(Load(host, port, path, body, seconds, rate, clients)).outcomes()
+    def arrivals(seconds: float, clients: int = 0, rate: float = 0.0) -> Arrivals:
+        return Arrivals(Load(host, port, path, body, seconds, rate, clients))
 
     def capacity() -> float:
-        found = offered(size.capacity_seconds, CLOSED_CLIENTS)
+        found = arrivals(size.capacity_seconds, CLOSED_CLIENTS).outcomes()
         good = [each for each in found if each.status == 200]
         return len(good) / max(each.ended for each in good)
 
-    offered(1, CLOSED_CLIENTS)  # to warm up
-    lone = offered(size.capacity_seconds / 2, clients=1)
+    arrivals(1, CLOSED_CLIENTS).outcomes()  # to warm up
+    lone = arrivals(size.capacity_seconds / 2, clients=1).outcomes()
     others = Others(server)
     before, others_before = capacity(), others.cores()
     with Watch(server) as watch:
         resident, others = server.resident_bytes(), Others(server)
-        outcomes = offered(size.seconds, rate=size.times * before)
+        crowd = arrivals(size.seconds, rate=size.times * before)
+        time.sleep(size.seconds)
+        last = arrivals(SLOWEST_RECOVERY + 2, clients=1)  # begins when no more arrive
+        outcomes, after = crowd.outcomes(), last.outcomes()
         cores = [others_before, others.cores()]
-        after = offered(SLOWEST_RECOVERY + 2, clients=1)
     return Measured(lone, [before, capacity()], outcomes, after, watch, resident, cores)
 
 
@@ -184,6 +186,8 @@ def _tell_the_rest(findings: Findings, found: Measured, size: Size) -> None:
     findings.at_most("slowest probe", max(watch.probes), SLOWEST_PROBE, milliseconds, is_speed=True)
     idle = quantile((each.seconds for each in found.lone), 0.5)
     findings.tell("a lone client's p50 when idle", milliseconds(idle))
+    turned = sum(each.status != 200 for each in found.after)
+    findings.tell("times a lone client was turned away after", turned)
     calm = _calm_after(found.after, 2 * idle)
     findings.at_most(
         "within twice that again after", calm, SLOWEST_RECOVERY, in_seconds, is_speed=True

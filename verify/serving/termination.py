@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from verify.serving import fleet
 from verify.serving.command import run
@@ -48,7 +49,11 @@ def check(size: Size) -> Findings:
         fleet.save_large(Path(folder), "walk", "walk", (3, 32, 32), steps=1_000_000)
         for name, model, rows in (("done in time", "busy", size.rows), ("endless", "walk", 2)):
             # Without bounds, so that none is turned away.
-            settings = {"queue_seconds": 1e6, "caller_share": 1.0, "request_timeout_seconds": 1e6}
+            settings: dict[str, Any] = {
+                "queue_seconds": 1e6,
+                "caller_share": 1.0,
+                "request_timeout_seconds": 1e6,
+            }
             settings["graceful_shutdown_seconds"] = size.grace_seconds
             with serving(Path(folder), module=fleet.SERVER, **settings) as server:
                 end = asyncio.run(_end(server, model, rows, size))
