@@ -23,14 +23,22 @@ class Admission:
         self.queue_seconds = queue_seconds
         self.caller_share = caller_share
         self._of_callers: defaultdict[str, float] = defaultdict(float)
+        self._turned_away: dict[str, ShareExceeded] = {}  # callers, since work was last done
         self.backlog = 0.0
         self._done = 0.0  # expected seconds of work, with exponential forgetting,
         self._passed = 0.0  # and the real seconds that it took
 
-    def check_room(self) -> None:
-        """Raises Overloaded where nothing more could be let in, of whatever cost."""
+    def check_room(self, caller: str | None = None) -> None:
+        """Turn away what would hardly be let in, before anything is done for it.
+
+        Raises:
+            Overloaded: nothing more is let in, of whatever cost.
+            ShareExceeded: the caller was told so already, and no work was done since.
+        """
         if self.backlog >= self.queue_seconds:
             raise self._overloaded(self.backlog)
+        if caller is not None and (told := self._turned_away.get(caller)) is not None:
+            raise ShareExceeded(str(told), told.retry_after_seconds)
 
     def admit(self, caller: str, seconds: float, time_left: float) -> None:
         """Let work in.
@@ -47,7 +55,9 @@ class Admission:
             raise self._overloaded(total)
         if own > 0 and own + seconds > share:
             wait = self._real(own + seconds - share)
-            raise ShareExceeded("your other requests must finish first", wait)
+            told = ShareExceeded("your other requests must finish first", wait)
+            self._turned_away[caller] = told
+            raise told
         # Callers take turns, so that nobody's backlog delays more than as much of this.
         mine = own + seconds
         ahead = sum(
@@ -65,6 +75,7 @@ class Admission:
 
     def release(self, caller: str, seconds: float) -> None:
         """Work that is done, or given up."""
+        self._turned_away.clear()
         self.backlog -= seconds
         self._of_callers[caller] -= seconds
         if self._of_callers[caller] <= 1e-9:

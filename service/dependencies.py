@@ -67,7 +67,8 @@ def call_of(operation: Operation) -> Any:
         check_served(entry, operation, service.operations)
         accept = header_list(request.scope, b"accept")
         chosen = preferred(accept, operation.formats(entry))
-        service.engine.check_open()  # before the body is read and a model loaded
+        caller = caller_of(request, service.settings)
+        service.engine.check_open(caller)  # before the body is read and a model loaded
         served = await service.catalog.acquire(name)
         check_served(served, operation, service.operations)  # it may be another version by now
         state = request.scope["state"]
@@ -78,7 +79,7 @@ def call_of(operation: Operation) -> Any:
             service.settings.limits,
             service.engine,
             service.pool,
-            caller_of(request, service.settings),
+            caller,
             state["deadline"],
             state["timings"],
             state["request_id"],

@@ -120,11 +120,13 @@ class Engine:
     def waiting_rows(self) -> int:
         return self._waiting_rows
 
-    def check_open(self) -> None:
-        """Turn away what could not be let in, before more is done for it.
+    def check_open(self, caller: str | None = None) -> None:
+        """Turn away what would hardly be let in, before more is done for it.
 
+        Args:
+            caller: who may be over its share; anybody where None.
         Raises:
-            Draining, EngineStopped, EngineStuck, Overloaded
+            Draining, EngineStopped, EngineStuck, Overloaded, ShareExceeded
         """
         if self._is_draining:
             raise Draining("the service is stopping; ask another one")
@@ -132,7 +134,7 @@ class Engine:
             raise EngineStopped("the inference thread has ended; restart the service")
         if self.is_stuck:
             raise EngineStuck("a step of a model hangs", math.ceil(self._step_seconds))
-        self._admission.check_room()
+        self._admission.check_room(caller)
 
     def drain(self) -> None:
         """Let nothing new in."""
