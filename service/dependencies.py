@@ -64,13 +64,15 @@ def call_of(operation: Operation) -> Any:
     async def dependency(name: ModelName, request: Request) -> Call:
         service = service_of(request)
         entry = service.catalog.get(name)
-        check_served(entry, operation, service.operations)
+        known = entry.served or entry
+        check_served(known, operation, service.operations)
         accept = header_list(request.scope, b"accept")
-        chosen = preferred(accept, operation.formats(entry))
+        chosen = preferred(accept, operation.formats(known))
         caller = caller_of(request, service.settings)
         service.engine.check_open(caller)  # before the body is read and a model loaded
         served = await service.catalog.acquire(name)
-        check_served(served, operation, service.operations)  # it may be another version by now
+        if served is not known:
+            check_served(served, operation, service.operations)  # it may be another version
         state = request.scope["state"]
         return Call(
             served,

@@ -23,6 +23,7 @@ from service.work import Outputs, Rows, Sample, SampleChains, Work
 
 # Fields that are told elsewhere, or have no bearing on the pictures.
 WITHOUT_BEARING = {"n", "seed", "first_row", "return_latents", "preview_every"}
+PLAIN = {"n", "seed", "first_row", "condition"}  # fields that can be given to every model
 PREVIEWS = 10  # of a chain, unless the caller says how often
 
 
@@ -89,6 +90,26 @@ class PictureDrawing:
 
 def _drawing(call: Call, body: Drawing, condition: Condition | None) -> PictureDrawing:
     served, y = call.served, condition_vector(call, condition)
+    given = body.model_fields_set
+    if not given <= PLAIN:
+        _check_fields(call, body)
+    work: Work
+    if served.offers(Stepwise):
+        work = SampleChains(_steps(call, body), as_levels=call.shows_levels)
+    else:
+        work = Sample(
+            is_tempered=body.temperature is not None or body.truncation is not None,
+            with_latents=body.return_latents,
+            as_levels=call.shows_levels,
+        )
+    bearing = given - WITHOUT_BEARING
+    parameters = body.model_dump(exclude_none=True, include=bearing) if bearing else {}
+    return PictureDrawing(call, body, work, drawn_seed(body.seed), y, parameters)
+
+
+def _check_fields(call: Call, body: Drawing) -> None:
+    """Raises InvalidInput where a field is given that means nothing to this model."""
+    served = call.served
     if not served.offers(Latent):
         _refuse(
             "this model has no latents, so this does not apply",
@@ -101,18 +122,6 @@ def _drawing(call: Call, body: Drawing, condition: Condition | None) -> PictureD
     if call.format != EVENTS:
         message = "previews come with Accept: text/event-stream, of a model that samples in steps"
         _refuse(message, preview_every=body.preview_every is not None)
-    work: Work
-    if served.offers(Stepwise):
-        work = SampleChains(_steps(call, body), as_levels=call.shows_levels)
-    else:
-        work = Sample(
-            is_tempered=body.temperature is not None or body.truncation is not None,
-            with_latents=body.return_latents,
-            as_levels=call.shows_levels,
-        )
-    given = body.model_fields_set - WITHOUT_BEARING
-    parameters = body.model_dump(exclude_none=True, include=given) if given else {}
-    return PictureDrawing(call, body, work, drawn_seed(body.seed), y, parameters)
 
 
 def _steps(call: Call, body: Drawing) -> int:
