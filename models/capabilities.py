@@ -11,13 +11,16 @@ the service, the command line and the tests find out, so that no list of familie
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from models.coding import EntropyCoder
 from models.conditions import ConditionSchema
+from models.errors import NotSupported
 from models.noise import Noise
 from models.steps import Chains, Steps
 
@@ -25,13 +28,16 @@ Condition: TypeAlias = Tensor
 
 
 class LatentSpace(BaseModel):
-    """A space of latents: its name, the shape of one latent, and its prior."""
+    """A space of latents: its name, the shape of one latent, and its prior.
+
+    Under a categorical prior a latent is one-hot, and one between two of them is a blend.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     shape: tuple[int, ...]
-    prior: Literal["standard_normal"]
+    prior: Literal["standard_normal", "categorical"]
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,24 @@ class Likelihood:
         standard_error: shape (B,), nats; 0 where exact, NaN where one draw leaves it unknown.
         measure: `mass` is the probability of the discrete picture (256 levels, or 2 for binary
             pictures); `density` is per unit of volume of [0, 1]^D.
+        terms: what `nats` is the sum of, where that says something: by name, shape (B,), nats.
     """
 
     nats: Tensor
     kind: Literal["exact", "lower_bound", "estimate"]
     standard_error: Tensor
     measure: Literal["mass", "density"]
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A number that a caller may choose for each row of a stepwise sampler."""
+
+    lowest: float
+    highest: float
+    default: float
+    description: str
 
 
 class Capability(ABC):  # noqa: B024 - abstract by what its subclasses declare
@@ -101,6 +119,11 @@ class Latent(Capability):
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         """Latents to pictures, (B, *latent shape) -> (B, C, H, W) in [0, 1]."""
 
+    def decoding(self, z: Tensor, condition: Condition | None = None) -> Steps[Tensor]:
+        """`decode` in steps, where it takes many."""
+        yield from ()
+        return self.decode(z, condition)
+
 
 class Stepwise(Capability):
     """A sampler of many steps: each row of a batch is at a step of its own, so that rows join and
@@ -113,18 +136,37 @@ class Stepwise(Capability):
 
     @property
     def largest_steps(self) -> int:
-        """The most steps that a caller may ask for."""
+        """The most steps that a caller may ask for; as many as `default_steps` where the number of
+        steps is no choice."""
         return self.default_steps
+
+    @property
+    def options(self) -> Mapping[str, Option]:
+        """What else a caller may choose, by name."""
+        return {}
 
     @abstractmethod
     def begin(
-        self, noise: Noise, condition: Condition | None = None, steps: int | None = None
+        self,
+        noise: Noise,
+        condition: Condition | None = None,
+        steps: int | None = None,
+        options: Mapping[str, float] | None = None,
     ) -> Chains:
-        """A chain for each row of noise, before its first step."""
+        """A chain for each row of noise, before its first step.
+
+        Args:
+            options: those of `options` that are not at their default. A family keeps them among
+                the chains' tensors, so that they may differ from row to row.
+        """
 
     @abstractmethod
     def advance(self, chains: Chains) -> Chains:
-        """One step of each chain; those that are done stay as they are (`Chains.advanced`)."""
+        """One step of each chain; those that are done stay as they are (`Chains.advanced`).
+
+        The chains given are used up: a family may write into their tensors, where to take the same
+        step again would write the same.
+        """
 
     @abstractmethod
     def finish(self, chains: Chains) -> Tensor:
@@ -134,13 +176,43 @@ class Stepwise(Capability):
         """
 
     def run_chains(
-        self, noise: Noise, condition: Condition | None = None, steps: int | None = None
+        self,
+        noise: Noise,
+        condition: Condition | None = None,
+        steps: int | None = None,
+        options: Mapping[str, float] | None = None,
     ) -> Tensor:
         """All steps at once: what a stepwise family's `sample` is."""
-        chains = self.begin(noise, condition, steps)
+        return self.run_to_end(self.begin(noise, condition, steps, options))
+
+    def run_to_end(self, chains: Chains) -> Tensor:
+        """What begun chains come to."""
         while bool((chains.left > 0).any()):
             chains = self.advance(chains)
         return self.finish(chains)
+
+
+class Inpainter(Capability):
+    """A stepwise sampler whose chains can begin with a part of the picture given."""
+
+    @abstractmethod
+    def begin_inpainting(
+        self,
+        x: Tensor,
+        known: Tensor,
+        noise: Noise,
+        condition: Condition | None = None,
+        steps: int | None = None,
+        options: Mapping[str, float] | None = None,
+    ) -> Chains:
+        """A chain for each row, as `Stepwise.begin`; what it comes to has the known part of x.
+
+        Args:
+            x: (B, C, H, W) in [0, 1], or (B, D); what is not known of it makes no difference.
+            known: bool, of the same shape.
+        Raises:
+            InvalidPicture: x lies outside what the model gives probabilities to.
+        """
 
 
 class Encoder(Capability):
@@ -164,6 +236,8 @@ class Density(Capability):
 
     # The most `effort` that makes a difference: 1 where one evaluation says all.
     maximum_effort: ClassVar[int] = 1
+    # Other ways of scoring than `log_prob`'s, by the names that a caller asks for them.
+    methods: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def log_prob(
@@ -185,6 +259,49 @@ class Density(Capability):
         """`log_prob` in steps, where a large effort takes many."""
         yield from ()
         return self.log_prob(x, noise, effort, condition)
+
+    def scoring_by(
+        self,
+        method: str,
+        x: Tensor,
+        noise: Noise,
+        effort: int = 1,
+        condition: Condition | None = None,
+    ) -> Steps[Likelihood]:
+        """`scoring` in another way, one of `methods`.
+
+        Raises:
+            NotSupported: there is no such way.
+        """
+        raise NotSupported(f"this model does not score by {method}")
+
+
+class Codec(Capability):
+    """Compresses pictures without loss.
+
+    Both directions see bit-equal distributions only if they compute them in the same batch shapes
+    on the same kind of machine; families see to the first, and streams carry a checksum.
+    """
+
+    # Which entropy coder it wants: one that gives symbols back in the order of their coming, or
+    # the last one first (for bits-back coding).
+    coder: ClassVar[Literal["queue", "stack"]] = "queue"
+
+    @abstractmethod
+    def compressing(
+        self, x: Tensor, coder: EntropyCoder, condition: Condition | None = None
+    ) -> Steps[None]:
+        """Put pictures, (N, C, H, W) in [0, 1] of 256 levels or binary, into a coder.
+
+        Raises:
+            InvalidPicture: x lies outside what the model gives probabilities to.
+        """
+
+    @abstractmethod
+    def decompressing(
+        self, count: int, coder: EntropyCoder, condition: Condition | None = None
+    ) -> Steps[Tensor]:
+        """Take `count` pictures out of it again, equal to those put in."""
 
 
 class Conditional(Capability):

@@ -8,6 +8,7 @@ every step.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Self
 
 import torch
@@ -53,7 +54,11 @@ class Walk(Family[WalkConfig], Sampler, Stepwise, Density, ClosedForm):
         return self.run_chains(noise, condition)
 
     def begin(
-        self, noise: Noise, condition: Condition | None = None, steps: int | None = None
+        self,
+        noise: Noise,
+        condition: Condition | None = None,
+        steps: int | None = None,
+        options: Mapping[str, float] | None = None,
     ) -> Chains:
         self.check_condition(condition)
         x = self.mean.expand(len(noise), *self.config.shape)
