@@ -129,6 +129,10 @@ class Stepwise(Capability):
     """A sampler of many steps: each row of a batch is at a step of its own, so that rows join and
     leave between steps, and a long chain holds nobody up."""
 
+    # Whether steps share out one fixed amount of work, so that their number changes nothing but
+    # how long each takes; else each does the same, and more of them do more.
+    steps_share_work: ClassVar[bool] = False
+
     @property
     @abstractmethod
     def default_steps(self) -> int:
@@ -136,8 +140,7 @@ class Stepwise(Capability):
 
     @property
     def largest_steps(self) -> int:
-        """The most steps that a caller may ask for; as many as `default_steps` where the number of
-        steps is no choice."""
+        """The most steps that a caller may ask for."""
         return self.default_steps
 
     @property

@@ -80,12 +80,16 @@ class Computation(Batch):
 
 class ChainBatch(Batch):
     """Chains, each row of `parts` at a step of its own. Where there are more than fit in a shape,
-    they take turns."""
+    they take turns.
+
+    What chains keep can be large (what every layer of a network has seen so far), so that they
+    stay in one place, padding included, until a row comes or goes.
+    """
 
     def __init__(self, work: Chained, model: Any, plan: Plan, device: torch.device) -> None:
         self.parts = []  # of one row each, as far as they have begun; then those that have not
         self._arriving: list[Part] = []
-        self._chains: Chains | None = None
+        self._chains: Chains | None = None  # of parts that have begun; then perhaps padding
         self._work, self._model, self._plan, self._device = work, model, plan, device
 
     def shape(self) -> int:
@@ -115,24 +119,31 @@ class ChainBatch(Batch):
         return self._advance([self.parts.index(part)])
 
     def _begin(self, part: Part) -> None:
+        begun = len(self.parts) - part.count - sum(each.count for each in self._arriving)
         try:
-            begun = self._work.begin(self._model, part.rows.to(self._device), self._device)
+            chains = self._work.begin(self._model, part.rows.to(self._device), self._device)
         except Exception as error:
             self.parts = [row for row in self.parts if row not in part.single_rows()]
             raise PartFailed(part) from error
-        self._chains = begun if self._chains is None else Chains.joined([self._chains, begun])
+        if self._chains is None:
+            self._chains = chains
+        else:
+            self._chains = Chains.joined([self._chains.rows(range(begun)), chains])
 
     def _advance(self, index: Sequence[int]) -> Finished:
         if self._chains is None or not index:
             return []
         count, shape = len(index), self._plan.shape_for(len(index))
-        padding = [index[-1]] * (shape - count)
-        moved = self._model.advance(self._chains.rows([*index, *padding]))
-        parts, stepped = [self.parts[k] for k in index], moved.rows(range(count))
+        parts = [self.parts[k] for k in index]
+        if count == len(self.parts):  # nobody has to wait for a turn
+            if len(self._chains) != shape:
+                self._chains = self._chains.rows([*index, *[count - 1] * (shape - count)])
+            moved = self._chains = self._model.advance(self._chains)
+            return self._ended(parts, moved)
+        moved = self._model.advance(self._chains.rows([*index, *[index[-1]] * (shape - count)]))
         # Those that moved go to the end of the line.
         rest = [k for k in range(len(self.parts)) if k not in set(index)]
-        others = [self._chains.rows(rest)] if rest else []
-        self._chains = Chains.joined([*others, stepped])
+        self._chains = Chains.joined([self._chains.rows(rest), moved.rows(range(count))])
         self.parts = [*(self.parts[k] for k in rest), *parts]
         return self._ended(parts, moved)
 

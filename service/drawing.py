@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from service.fields import Condition, Drawing
 from service.inputs import condition_vector
 from service.negotiation import EVENTS, LINES
 from service.streams import Drawn, stream_events, stream_lines
-from service.work import Outputs, Rows, Sample, SampleChains, Work
+from service.work import Outputs, Rows, Sample, SampleChains, Work, option_rows
 
 # Fields that are told elsewhere, or have no bearing on the pictures.
 WITHOUT_BEARING = {"n", "seed", "first_row", "return_latents", "preview_every"}
@@ -79,6 +80,7 @@ class PictureDrawing:
             truncation = self.body.truncation or math.inf
             tensors["temperature"] = torch.full((count,), temperature)
             tensors["truncation"] = torch.full((count,), truncation, dtype=torch.float64)
+        tensors |= option_rows(self.body.options or {}, count)
         rows = Rows(count, tensors, row_keys(self.seed, first, count))
         return self.work, rows, lambda outputs: self._show(outputs, first)
 
@@ -94,8 +96,9 @@ def _drawing(call: Call, body: Drawing, condition: Condition | None) -> PictureD
     if not given <= PLAIN:
         _check_fields(call, body)
     work: Work
-    if served.offers(Stepwise):
-        work = SampleChains(_steps(call, body), as_levels=call.shows_levels)
+    if served.offers(Stepwise) and not _is_about_latents(body):
+        stepwise = served.offering(Stepwise)
+        work = SampleChains.of(stepwise, body.steps, as_levels=call.shows_levels)
     else:
         work = Sample(
             is_tempered=body.temperature is not None or body.truncation is not None,
@@ -107,28 +110,52 @@ def _drawing(call: Call, body: Drawing, condition: Condition | None) -> PictureD
     return PictureDrawing(call, body, work, drawn_seed(body.seed), y, parameters)
 
 
+def _is_about_latents(body: Drawing) -> bool:
+    tempers = body.temperature is not None or body.truncation is not None
+    return tempers or body.return_latents
+
+
 def _check_fields(call: Call, body: Drawing) -> None:
     """Raises InvalidInput where a field is given that means nothing to this model."""
     served = call.served
+    tempers = {
+        "temperature": body.temperature is not None,
+        "truncation": body.truncation is not None,
+    }
     if not served.offers(Latent):
-        _refuse(
-            "this model has no latents, so this does not apply",
-            temperature=body.temperature is not None,
-            truncation=body.truncation is not None,
-            return_latents=body.return_latents,
-        )
-    if not served.offers(Stepwise):
-        _refuse("this model does not sample in steps", steps=body.steps is not None)
+        message = "this model has no latents, so this does not apply"
+        _refuse(message, **tempers, return_latents=body.return_latents)
+    elif served.latent_space.prior != "standard_normal":
+        _refuse("this model's latents are not normal, so this does not apply", **tempers)
+    check_chains(call, body.steps, body.options)
+    in_steps = {"steps": body.steps, "options": body.options, "preview_every": body.preview_every}
+    if _is_about_latents(body):
+        message = "latents go through the decoder as it is: this does not go with them"
+        _refuse(message, **{name: value is not None for name, value in in_steps.items()})
     if call.format != EVENTS:
         message = "previews come with Accept: text/event-stream, of a model that samples in steps"
         _refuse(message, preview_every=body.preview_every is not None)
 
 
-def _steps(call: Call, body: Drawing) -> int:
+def check_chains(call: Call, steps: int | None, options: Mapping[str, float] | None) -> None:
+    """Raises InvalidInput where steps or options mean nothing to this model."""
+    if not call.served.offers(Stepwise):
+        message = "this model does not sample in steps"
+        _refuse(message, steps=steps is not None, options=options is not None)
+        return
     model = call.served.offering(Stepwise)
-    if body.steps is not None and body.steps > model.largest_steps:
+    if steps is not None and model.steps_share_work and steps != model.default_steps:
+        raise InvalidInput(f"this model takes {model.default_steps} steps, and no others", "steps")
+    if steps is not None and steps > model.largest_steps:
         raise InvalidInput(f"at most {model.largest_steps} steps are allowed", "steps")
-    return body.steps or model.default_steps
+    for name, value in (options or {}).items():
+        known = model.options.get(name)
+        if known is None:
+            there_are = ", ".join(model.options) or "none"
+            raise InvalidInput(f"this model's options are: {there_are}", "options")
+        if not known.lowest <= value <= known.highest:
+            message = f"goes from {known.lowest:g} to {known.highest:g}"
+            raise InvalidInput(message, f"options.{name}")
 
 
 def _check_stream(call: Call, body: Drawing) -> None:

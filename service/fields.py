@@ -59,6 +59,10 @@ Truncation: TypeAlias = Annotated[
 ChainSteps: TypeAlias = Annotated[
     int, Field(ge=1, le=1_000_000, description="Of a model that samples in steps.")
 ]
+Options: TypeAlias = Annotated[
+    dict[str, Annotated[float, Field(ge=-1e6, le=1e6)]],
+    Field(max_length=16, description="Of a model that samples in steps, as its page lists them."),
+]
 Fit: TypeAlias = Annotated[
     Literal["resize"],
     Field(description="Cut the middle and resize; else another size is refused."),
@@ -74,6 +78,7 @@ class Drawing(Strict):
     temperature: Temperature | None = None
     truncation: Truncation | None = None
     steps: ChainSteps | None = None
+    options: Options | None = None
     preview_every: ChainSteps | None = Field(
         default=None, description="Steps between previews, with Accept: text/event-stream."
     )

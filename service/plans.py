@@ -13,16 +13,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from models.capabilities import (
     AttributeClassifier,
+    Codec,
     Conditional,
     Density,
     Encoder,
+    Inpainter,
     Latent,
     Sampler,
     Stepwise,
@@ -33,9 +35,11 @@ from service.catalog import Served
 from service.work import (
     MANY,
     Classify,
+    Compress,
     Decode,
     Draw,
     Encode,
+    Inpaint,
     LogProb,
     Outputs,
     Rows,
@@ -89,7 +93,7 @@ class Plans:
     known: dict[Work, Plan] = field(default_factory=dict)
 
     def plan(self, work: Work) -> Plan:
-        return self.known.setdefault(work.plan, Plan((self.anchor,)))
+        return self.known.setdefault(work.plan, Plan((work.shape or self.anchor,)))
 
     def row_seconds(self, work: Work) -> float:
         """What one row of it costs."""
@@ -121,7 +125,14 @@ class WarmUp(Work):
         return Outputs({})
 
     def _measure(self, work: Work, model: object, device: torch.device) -> Steps[None]:
-        anchor = self.plans.anchor
+        anchor = work.shape or self.plans.anchor
+        if isinstance(work, SampleChains) and work.share_work:
+            whole = replace(work, chain_steps=self.served.offering(Stepwise).default_steps)
+            rows = noise_rows(self.served, work, anchor)
+            _, seconds = yield from self._pass(whole, model, rows, device)
+            if seconds > LONGEST_PASS:
+                self.plans.known[work] = Plan((anchor,), seconds / anchor)
+                return  # to do all of it for a comparison would hold others up
         first, seconds = yield from self._pass(
             work, model, noise_rows(self.served, work, anchor), device
         )
@@ -187,8 +198,8 @@ def _rows_to_compare(outputs: Outputs) -> int:
 def works_of(served: Served) -> Iterator[Work]:
     """Everything that a model can be asked for, in the form that plans are made of."""
     if served.offers(Stepwise):
-        yield SampleChains(1)
-    elif served.offers(Sampler):
+        yield SampleChains.of(served.offering(Stepwise)).plan
+    if served.offers(Latent) or (served.offers(Sampler) and not served.offers(Stepwise)):
         yield Sample()
     if served.offers(Latent):
         yield from (Draw(), Decode())
@@ -197,9 +208,15 @@ def works_of(served: Served) -> Iterator[Work]:
     if served.offers(AttributeClassifier):
         yield Classify()
     if served.offers(Density):
-        yield LogProb(1)
-        if served.offering(Density).maximum_effort >= MANY:
-            yield LogProb(MANY)
+        density = served.offering(Density)
+        for method in ("", *density.methods):
+            yield LogProb(1, method)
+            if density.maximum_effort >= MANY:
+                yield LogProb(MANY, method)
+    if served.offers(Inpainter):
+        yield Inpaint.of(served.offering(Stepwise)).plan
+    if served.offers(Codec):
+        yield Compress(1)
 
 
 def noise_rows(served: Served, work: Work, count: int) -> Rows:
@@ -208,14 +225,25 @@ def noise_rows(served: Served, work: Work, count: int) -> Rows:
     tensors: dict[str, Tensor] = {}
     if isinstance(work, Decode):
         tensors["z"] = served.offering(Latent).draw(noise).cpu()
-    if isinstance(work, Encode | Classify | LogProb):
-        # Black and white, which every model of pictures takes.
-        bits = noise.uniform(served.shape).round()
-        tensors["x"] = bits if served.has_pictures else noise.normal(served.shape)
+    if isinstance(work, Encode | Classify | LogProb | Inpaint | Compress):
+        tensors["x"] = _noise_data(served, noise)
+    if isinstance(work, Inpaint):
+        tensors["known"] = tensors["x"] > 0.5
+    if isinstance(work, Compress):
+        tensors["x"] = tensors["x"][:, None]
     if served.offers(Conditional) and not isinstance(work, Draw | Classify):
         y = served.schema.encode({})
         tensors["y"] = torch.tensor([y] * count, dtype=torch.float32)
     return Rows(count, tensors, noise.keys)
+
+
+def _noise_data(served: Served, noise: Noise) -> Tensor:
+    """Rows that the model gives probabilities to."""
+    if served.has_pictures:
+        return noise.uniform(served.shape).round()  # black and white, which every model takes
+    if served.offers(Sampler) and not served.offers(Conditional):
+        return served.offering(Sampler).sample(noise).cpu()  # some know only where data were
+    return noise.normal(served.shape)
 
 
 def _wait_for(device: torch.device) -> None:

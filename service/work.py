@@ -10,16 +10,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from models.capabilities import (
     AttributeClassifier,
     Capability,
+    Codec,
     Density,
     Encoder,
+    Inpainter,
     Latent,
     Sampler,
     Stepwise,
@@ -27,8 +30,10 @@ from models.capabilities import (
 from models.latents import truncate
 from models.noise import Key, Law, Noise
 from models.steps import Chains, Steps
+from service.entropy import reader, writer
 from service.pictures import levels_of
 
+OPTION, TERM = "option.", "term."  # before the names of such tensors
 MANY = 65  # the effort at which the cost of a likelihood is measured a second time
 
 
@@ -155,6 +160,7 @@ class Work(ABC):
     name: ClassVar[str]
     needs: ClassVar[Callable[..., Capability]]
     may_be_nan: ClassVar[tuple[str, ...]] = ()
+    shape: ClassVar[int | None] = None  # of its batches, where there is no other
 
     @abstractmethod
     def steps(self, model: Any, rows: Rows, device: torch.device) -> Steps[Outputs]:
@@ -212,7 +218,7 @@ class Chained(Work):
 
 
 @dataclass(frozen=True)
-class Sample(Single):
+class Sample(Work):
     """Pictures of a model, each row of its own noise.
 
     Args:
@@ -232,14 +238,14 @@ class Sample(Single):
     def plan(self) -> Work:
         return Sample()
 
-    def run(self, model: Any, rows: Rows, device: torch.device) -> Outputs:
+    def steps(self, model: Any, rows: Rows, device: torch.device) -> Steps[Outputs]:
         noise, y = rows.noise(device), rows.tensors.get("y")
         if not isinstance(model, Latent):
             return Outputs({"x": model.sample(noise, y)})
         z = model.draw(noise)
         if self.is_tempered:
             z = tempered(z, rows.tensors["temperature"], rows.tensors["truncation"])
-        x = model.decode(z, y)
+        x = yield from model.decoding(z, y)
         return Outputs({"x": x, "z": z} if self.with_latents else {"x": x})
 
     def polish(self, outputs: Outputs) -> Outputs:
@@ -248,24 +254,32 @@ class Sample(Single):
 
 @dataclass(frozen=True)
 class SampleChains(Chained):
-    """Pictures of a stepwise model.
+    """Pictures of a stepwise model. Rows may have a number of each of its options.
 
     Args:
         chain_steps: how many; how many each has taken differs from row to row.
+        share_work: see `Stepwise.steps_share_work`.
     """
 
     chain_steps: int
     as_levels: bool = False
+    share_work: bool = False
 
     name = "sample"
     needs = Stepwise
 
+    @classmethod
+    def of(cls, model: Stepwise, steps: int | None = None, as_levels: bool = False) -> Self:
+        """So many steps of this model, or as many as it takes by default."""
+        return cls(steps or model.default_steps, as_levels, model.steps_share_work)
+
     @property
     def plan(self) -> Work:
-        return SampleChains(1)
+        return type(self)(1, share_work=self.share_work)
 
     def begin(self, model: Stepwise, rows: Rows, device: torch.device) -> Chains:
-        return model.begin(rows.noise(device), rows.tensors.get("y"), self.chain_steps)
+        y, options = rows.tensors.get("y"), _options(rows)
+        return model.begin(rows.noise(device), y, self.chain_steps, options)
 
     def end(self, model: Stepwise, chains: Chains) -> Outputs:
         return Outputs({"x": model.finish(chains)})
@@ -274,7 +288,39 @@ class SampleChains(Chained):
         return levelled(outputs) if self.as_levels else outputs
 
     def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
-        return seconds_of(self.plan) * self.chain_steps
+        return seconds_of(self.plan) * (1 if self.share_work else self.chain_steps)
+
+
+@dataclass(frozen=True)
+class Inpaint(SampleChains):
+    """Pictures `x` of which only a part is `known`, filled."""
+
+    name = "inpaint"
+    needs = Inpainter  # type: ignore[assignment]
+
+    def begin(self, model: Any, rows: Rows, device: torch.device) -> Chains:
+        x, known = rows.tensors["x"], rows.tensors["known"]
+        y, options = rows.tensors.get("y"), _options(rows)
+        noise = rows.noise(device)
+        chains: Chains = model.begin_inpainting(x, known, noise, y, self.chain_steps, options)
+        return chains
+
+
+def option_rows(options: Mapping[str, float], count: int) -> dict[str, Tensor]:
+    """Options of a stepwise model as tensors of rows."""
+    return {
+        OPTION + name: torch.full((count,), value, dtype=torch.float64)
+        for name, value in options.items()
+    }
+
+
+def _options(rows: Rows) -> dict[str, float]:
+    """Those of a part, whose rows have the same."""
+    return {
+        name.removeprefix(OPTION): float(tensor[0])
+        for name, tensor in rows.tensors.items()
+        if name.startswith(OPTION)
+    }
 
 
 @dataclass(frozen=True)
@@ -289,7 +335,7 @@ class Draw(Single):
 
 
 @dataclass(frozen=True)
-class Decode(Single):
+class Decode(Work):
     """Latents `z` (and conditions `y`) to pictures `x`."""
 
     as_levels: bool = False
@@ -301,8 +347,9 @@ class Decode(Single):
     def plan(self) -> Work:
         return Decode()
 
-    def run(self, model: Latent, rows: Rows, device: torch.device) -> Outputs:
-        return Outputs({"x": model.decode(rows.tensors["z"], rows.tensors.get("y"))})
+    def steps(self, model: Latent, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        x = yield from model.decoding(rows.tensors["z"], rows.tensors.get("y"))
+        return Outputs({"x": x})
 
     def polish(self, outputs: Outputs) -> Outputs:
         return levelled(outputs) if self.as_levels else outputs
@@ -334,9 +381,14 @@ class Classify(Single):
 
 @dataclass(frozen=True)
 class LogProb(Work):
-    """Pictures `x` (and conditions `y`) to log-likelihoods."""
+    """Pictures `x` (and conditions `y`) to log-likelihoods.
+
+    Args:
+        method: one of `Density.methods`, or none of them.
+    """
 
     effort: int
+    method: str = ""
 
     name = "likelihood"
     needs = Density
@@ -344,24 +396,87 @@ class LogProb(Work):
 
     @property
     def plan(self) -> Work:
-        return LogProb(1 if self.effort == 1 else MANY)
+        return LogProb(1 if self.effort == 1 else MANY, self.method)
 
     @property
     def has_one_shape(self) -> bool:
         return self.effort > 1  # samples of a row ride in one batch, and their number varies
 
     def steps(self, model: Density, rows: Rows, device: torch.device) -> Steps[Outputs]:
-        found = yield from model.scoring(
-            rows.tensors["x"], rows.noise(device), self.effort, rows.tensors.get("y")
-        )
+        x, noise, y = rows.tensors["x"], rows.noise(device), rows.tensors.get("y")
+        if self.method:
+            found = yield from model.scoring_by(self.method, x, noise, self.effort, y)
+        else:
+            found = yield from model.scoring(x, noise, self.effort, y)
+        terms = {TERM + name: value for name, value in found.terms.items()}
         return Outputs(
-            {"nats": found.nats, "standard_error": found.standard_error},
+            {"nats": found.nats, "standard_error": found.standard_error, **terms},
             {"kind": found.kind, "measure": found.measure},
         )
 
     def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
-        one, many = seconds_of(LogProb(1)), seconds_of(LogProb(MANY))
+        one, many = seconds_of(LogProb(1, self.method)), seconds_of(LogProb(MANY, self.method))
         return one + (self.effort - 1) * max(many - one, 0.0) / (MANY - 1)
+
+
+@dataclass(frozen=True)
+class Compress(Work):
+    """All pictures of a row, `x` of shape (1, count, C, H, W), to one stream of bytes. Pictures of
+    one request make one row, as streams of their own would each waste their last bits."""
+
+    count: int
+
+    name = "compress"
+    needs = Codec
+    shape = 1
+
+    @property
+    def plan(self) -> Work:
+        return Compress(1)
+
+    @property
+    def has_one_shape(self) -> bool:
+        return True
+
+    def steps(self, model: Codec, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        coder = writer(model.coder)
+        y = rows.tensors.get("y")
+        x = rows.tensors["x"][0]
+        yield from model.compressing(x, coder, None if y is None else y.expand(len(x), -1))
+        content = np.frombuffer(coder.to_bytes(), np.uint8).copy()
+        return Outputs({"stream": torch.from_numpy(content)[None]})
+
+    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
+        return seconds_of(self.plan) * self.count
+
+
+@dataclass(frozen=True)
+class Decompress(Work):
+    """A `stream` of bytes, (1, L), to the pictures that it was made of, (1, count, C, H, W)."""
+
+    count: int
+
+    name = "decompress"
+    needs = Codec
+    shape = 1
+
+    @property
+    def plan(self) -> Work:
+        return Compress(1)  # the same computation
+
+    @property
+    def has_one_shape(self) -> bool:
+        return True
+
+    def steps(self, model: Codec, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        coder = reader(model.coder, rows.tensors["stream"][0].cpu().numpy().tobytes())
+        y = rows.tensors.get("y")
+        condition = None if y is None else y.expand(self.count, -1)
+        x = yield from model.decompressing(self.count, coder, condition)
+        return Outputs({"x": x[None]})
+
+    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
+        return seconds_of(self.plan) * self.count
 
 
 def tempered(z: Tensor, temperature: Tensor, truncation: Tensor) -> Tensor:
