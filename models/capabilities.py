@@ -290,6 +290,14 @@ class Codec(Capability):
     # the last one first (for bits-back coding).
     coder: ClassVar[Literal["queue", "stack"]] = "queue"
 
+    @property
+    def is_discrete(self) -> bool:
+        """Whether its configuration gives masses to pictures: densities compress nothing."""
+        return True
+
+    def is_configured(self) -> bool:
+        return self.is_discrete
+
     @abstractmethod
     def compressing(
         self, x: Tensor, coder: EntropyCoder, condition: Condition | None = None

@@ -108,7 +108,9 @@ def picture_response(call: Call, found: Pictures) -> Response:
     if call.format == JSON:
         return Response(orjson.dumps(_document(call, found, facts)), media_type=JSON)
     content = _RENDERERS[call.format](call, found, facts)
-    return Response(content, media_type=call.format, headers=_headers(facts, found.rows[0]))
+    return Response(
+        content, media_type=call.format, headers=facts_headers(facts, first_row=found.rows[0])
+    )
 
 
 def facts_in_lines(call: Call, seed: int | None) -> bytes:
@@ -171,7 +173,9 @@ async def answer_numbers(
             content = _npy(next(iter(arrays.values())))
         else:
             content = _safetensors(arrays, known)
-        return Response(content, media_type=call.format, headers=_headers(known, first_row))
+        return Response(
+            content, media_type=call.format, headers=facts_headers(known, first_row=first_row)
+        )
 
     return await call.in_thread(make)
 
@@ -294,8 +298,8 @@ def _texts(facts: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _headers(facts: dict[str, Any], first_row: int) -> dict[str, str]:
+def facts_headers(facts: dict[str, Any], **more: int) -> dict[str, str]:
+    """What every answer says, as headers."""
     names = ("model", "digest", "operation", "determinism", "seed")
-    texts = _texts({name: facts[name] for name in names})
-    texts["first-row"] = str(first_row)
-    return {f"X-Latentd-{name.title()}": text for name, text in texts.items()}
+    texts = _texts({**{name: facts[name] for name in names}, **more})
+    return {f"X-Latentd-{name.replace('_', '-').title()}": text for name, text in texts.items()}

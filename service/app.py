@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -70,6 +71,7 @@ def create_app(settings: Settings, number: int = 0, line: socket.socket | None =
         exception_handlers={
             LatentdError: answer_error,
             HTTPException: answer_error,
+            RequestValidationError: answer_error,
             Exception: answer_error,
         },
         # The service has its own; FastAPI's would look for a provider with every request.

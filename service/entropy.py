@@ -6,13 +6,18 @@ Both are those of `constriction` (Bamler, 2022, arXiv:2201.01741), which rounds 
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Literal, TypeVar
 
 import constriction
 import numpy as np
 from numpy.typing import NDArray
 
 from models.coding import EntropyCoder
+from models.errors import InvalidInput
+
+N = TypeVar("N", np.int32, np.float32)
 
 FAMILY = constriction.stream.model.Categorical(perfect=False)
 
@@ -22,7 +27,7 @@ class QueueWriter(EntropyCoder):
         self._coder = constriction.stream.queue.RangeEncoder()
 
     def put(self, symbols: NDArray[np.int32], probabilities: NDArray[np.float32]) -> None:
-        self._coder.encode(symbols, FAMILY, probabilities)
+        self._coder.encode(_whole(symbols), FAMILY, _whole(probabilities))
 
     def take(self, probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
         raise ValueError("this coder only writes")
@@ -33,13 +38,15 @@ class QueueWriter(EntropyCoder):
 
 class QueueReader(EntropyCoder):
     def __init__(self, content: bytes) -> None:
-        self._coder = constriction.stream.queue.RangeDecoder(_from_bytes(content))
+        with _about_stream():
+            self._coder = constriction.stream.queue.RangeDecoder(_from_bytes(content))
 
     def put(self, symbols: NDArray[np.int32], probabilities: NDArray[np.float32]) -> None:
         raise ValueError("this coder only reads")
 
     def take(self, probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
-        found: NDArray[np.int32] = self._coder.decode(FAMILY, probabilities)
+        with _about_stream():
+            found: NDArray[np.int32] = self._coder.decode(FAMILY, _whole(probabilities))
         return found
 
 
@@ -52,13 +59,15 @@ class Stack(EntropyCoder):
 
     def __init__(self, content: bytes | None = None) -> None:
         words = _seed(self.seed_words) if content is None else _from_bytes(content)
-        self._coder = constriction.stream.stack.AnsCoder(words)
+        with _about_stream():
+            self._coder = constriction.stream.stack.AnsCoder(words)
 
     def put(self, symbols: NDArray[np.int32], probabilities: NDArray[np.float32]) -> None:
-        self._coder.encode_reverse(symbols, FAMILY, probabilities)
+        self._coder.encode_reverse(_whole(symbols), FAMILY, _whole(probabilities))
 
     def take(self, probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
-        found: NDArray[np.int32] = self._coder.decode(FAMILY, probabilities)
+        with _about_stream():
+            found: NDArray[np.int32] = self._coder.decode(FAMILY, _whole(probabilities))
         return found
 
     def to_bytes(self) -> bytes:
@@ -73,6 +82,20 @@ def writer(order: Literal["queue", "stack"]) -> QueueWriter | Stack:
 def reader(order: Literal["queue", "stack"], content: bytes) -> EntropyCoder:
     """A coder to take them out of again."""
     return QueueReader(content) if order == "queue" else Stack(content)
+
+
+@contextmanager
+def _about_stream() -> Iterator[None]:
+    """What the coder says of bytes that no coder wrote is the caller's business."""
+    try:
+        yield
+    except (AssertionError, ValueError) as error:
+        raise InvalidInput("is damaged", "stream") from error
+
+
+def _whole(numbers: NDArray[N]) -> NDArray[N]:
+    """In one piece, as the coder takes them."""
+    return np.ascontiguousarray(numbers)
 
 
 def _seed(words: int) -> NDArray[np.uint32]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -208,8 +209,11 @@ def problem_of_bug(request_id: str) -> Response:
 
 
 async def answer_error(request: Request, error: Exception) -> Response:
-    """FastAPI's handler of LatentdError and HTTPException."""
+    """FastAPI's handler of LatentdError, HTTPException and RequestValidationError."""
     request_id = request.scope["state"]["request_id"]
+    if isinstance(error, RequestValidationError):  # of a query: bodies are parsed by ourselves
+        first = error.errors()[0]
+        error = InvalidInput(first["msg"], str(first["loc"][-1]))
     if isinstance(error, LatentdError):
         return problem_of(error, request_id)
     if isinstance(error, HTTPException):

@@ -91,15 +91,7 @@ async def pictures_of(call: Call, body: Inputs) -> Tensor:
             [point_row(call, row, name) for row, name in zip(body.values, names, strict=True)]
         )
     texts = body.pictures or []
-
-    def read() -> Tensor:
-        names = [f"pictures[{index}]" for index in range(count)]
-        found = [
-            picture_row(call, text, body.fit, name) for text, name in zip(texts, names, strict=True)
-        ]
-        return torch.cat(found)
-
-    return await call.in_thread(read)
+    return await call.in_thread(lambda: picture_rows(call, texts, body.fit, "pictures"))
 
 
 def point_row(call: Call, values: Sequence[float], param: str) -> Tensor:
@@ -112,6 +104,12 @@ def point_row(call: Call, values: Sequence[float], param: str) -> Tensor:
             param,
         )
     return torch.tensor([values], dtype=torch.float32)
+
+
+def picture_rows(call: Call, texts: Sequence[str], fit: Fit | None, param: str) -> Tensor:
+    """Picture files as rows, shape (B, C, H, W)."""
+    found = [picture_row(call, text, fit, f"{param}[{index}]") for index, text in enumerate(texts)]
+    return torch.cat(found)
 
 
 def picture_row(call: Call, text: str, fit: Fit | None, param: str) -> Tensor:

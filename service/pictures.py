@@ -170,6 +170,25 @@ def webp(levels: Tensor) -> bytes:
     return file.getvalue()
 
 
+def compressed_bits(x: Tensor) -> list[int]:
+    """How many bits each picture, (B, C, H, W) in [0, 1], takes as the smaller of a PNG and a
+    lossless WebP file."""
+    found = []
+    for levels in levels_of(x):
+        files = (_pillow_png(levels), webp(levels))
+        found.append(8 * min(len(each) for each in files))
+    return found
+
+
+def _pillow_png(levels: Tensor) -> bytes:
+    """As small as Pillow makes it."""
+    values = levels.permute(1, 2, 0).contiguous().numpy()
+    file = io.BytesIO()
+    picture = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
 def grid(levels: Tensor, columns: int) -> Tensor:
     """Pictures (N, C, H, W) side by side, row after row, without gaps; what is missing is white."""
     count, channels, height, width = levels.shape

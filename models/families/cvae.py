@@ -29,6 +29,7 @@ from models.capabilities import (
 from models.conditions import Attribute, Boolean, Categorical, ConditionSchema
 from models.family import ConditionalConfig, Family
 from models.learning import Batch, Gradient, Losses, Passes
+from models.networks.bits_back import BitsBack
 from models.networks.coders import Coder, Decoder
 from models.networks.gaussian_latent import GaussianLatent
 from models.networks.outputs import output
@@ -59,6 +60,7 @@ class CVAE(
     GaussianLatent,
     Encoder,
     Density,
+    BitsBack,
     Conditional,
     AttributeClassifier,
     Gradient,
@@ -83,8 +85,11 @@ class CVAE(
         return self.config.latent_width
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
-        y = self.check_condition(condition)
-        return self.output.mean(self.decoder(z, y))
+        return self.output.mean(self.output_parameters(z, condition))
+
+    def output_parameters(self, z: Tensor, condition: Condition | None = None) -> Tensor:
+        parameters: Tensor = self.decoder(z, self.check_condition(condition))
+        return parameters
 
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
         self.check_rows(x)

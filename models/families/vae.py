@@ -23,6 +23,7 @@ from models.capabilities import (
 )
 from models.family import Family
 from models.learning import Batch, Gradient, Losses, Passes
+from models.networks.bits_back import BitsBack
 from models.networks.coders import Coder, Decoder
 from models.networks.gaussian_latent import GaussianLatent
 from models.networks.outputs import output
@@ -41,7 +42,7 @@ class VAEConfig(VariationalConfig):
     kl_warm_up: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of training
 
 
-class VAE(Family[VAEConfig], GaussianLatent, Encoder, Density, Gradient):
+class VAE(Family[VAEConfig], GaussianLatent, Encoder, Density, BitsBack, Gradient):
     inference = "amortised"
     maximum_effort: ClassVar[int] = 10_000
 
@@ -57,7 +58,11 @@ class VAE(Family[VAEConfig], GaussianLatent, Encoder, Density, Gradient):
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         self.check_condition(condition)
-        return self.output.mean(self.decoder(z))
+        return self.output.mean(self.output_parameters(z))
+
+    def output_parameters(self, z: Tensor, condition: Condition | None = None) -> Tensor:
+        parameters: Tensor = self.decoder(z)
+        return parameters
 
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
         self.check_condition(condition)

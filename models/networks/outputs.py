@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.errors import InvalidPicture
+from models.errors import InvalidPicture, NotSupported
 from models.noise import Noise
 
 Likelihoods: TypeAlias = Literal["bernoulli", "gaussian", "discretized_logistic"]
@@ -25,6 +25,7 @@ class Output(ABC):
 
     numbers_per_value: ClassVar[int]
     measure: ClassVar[Literal["mass", "density"]]
+    levels: ClassVar[int] = 256  # that a value can have
 
     @abstractmethod
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
@@ -37,6 +38,14 @@ class Output(ABC):
     @abstractmethod
     def bias(self, mean: Tensor) -> Tensor:
         """The parameters, one row, that a decoder blind to z should start from."""
+
+    def masses(self, parameters: Tensor) -> Tensor:
+        """Of each value's levels, parameters (B, n C, H, W) to (B, C, H, W, levels).
+
+        Raises:
+            NotSupported: it is a density.
+        """
+        raise NotSupported("a density gives no masses to levels")
 
     def check(self, x: Tensor) -> None:  # noqa: B027 - most distributions know every picture
         """Raises InvalidPicture where x has values without probability."""
@@ -51,6 +60,7 @@ class Bernoulli(Output):
 
     numbers_per_value = 1
     measure = "mass"
+    levels = 2
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         nats = -F.binary_cross_entropy_with_logits(parameters, x, reduction="none")
@@ -61,6 +71,9 @@ class Bernoulli(Output):
 
     def bias(self, mean: Tensor) -> Tensor:
         return torch.logit(mean, eps=0.01)
+
+    def masses(self, parameters: Tensor) -> Tensor:
+        return torch.stack([(-parameters).sigmoid(), parameters.sigmoid()], dim=-1)
 
     def check(self, x: Tensor) -> None:
         # Cross-entropy of grey pixels is no likelihood, however often it is reported as one.
@@ -121,22 +134,29 @@ class DiscretizedLogistic(Output):
     smallest_log_scale: ClassVar[float] = -7.0
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return self._log_masses(parameters, torch.round(255 * x)).flatten(1).sum(dim=1)
+
+    def masses(self, parameters: Tensor) -> Tensor:
+        levels = torch.arange(256, device=parameters.device, dtype=parameters.dtype)
+        each = [self._log_masses(parameters, level).exp() for level in levels]
+        return torch.stack(each, dim=-1)
+
+    def _log_masses(self, parameters: Tensor, level: Tensor) -> Tensor:
+        """Of one level (0 to 255) of each value."""
         location, log_scale = parameters.chunk(2, dim=1)
         log_scale = _soft_floor(log_scale, self.smallest_log_scale)
         inverse_scale = torch.exp(-log_scale)
-        level = torch.round(255 * x)
         above = ((level + 0.5) / 255 - location) * inverse_scale
         below = ((level - 0.5) / 255 - location) * inverse_scale
         # log(F(above) - F(below)) = -softplus(-above) - softplus(below) + log(1 - e^(below-above)):
         # exact in every tail, where the difference of two sigmoids would round to zero.
         width = inverse_scale / 255
         inside = -F.softplus(-above) - F.softplus(below) + torch.log(-torch.expm1(-width))
-        nats = torch.where(
+        return torch.where(
             level <= 0,
             F.logsigmoid(above),
             torch.where(level >= 255, F.logsigmoid(-below), inside),
         )
-        return nats.flatten(1).sum(dim=1)
 
     def mean(self, parameters: Tensor) -> Tensor:
         return parameters.chunk(2, dim=1)[0].clamp(0, 1)

@@ -3,9 +3,10 @@ before it, drives the entropy coder (Rissanen & Langdon, 1981, "Universal modeli
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Generator
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -28,11 +29,13 @@ class SequentialCodec(Codec):
     """
 
     coder = "queue"
+    config: Any  # of the family
     coding_rows: ClassVar[int] = 32
 
     @abstractmethod
     def symbols_of(self, x: Tensor) -> Tensor:
-        """Pictures as symbols in the order of coding, (B, *shape) to int64 (B, S).
+        """Pictures as symbols in the order of coding, one for each value: (B, *shape) to (B, S),
+        int64.
 
         Raises:
             InvalidPicture: x lies outside what the model gives probabilities to.
@@ -84,6 +87,7 @@ class SequentialCodec(Codec):
         if condition is not None:
             condition = torch.cat([condition, condition[-1:].expand(full - rows, -1)])
         going = self.distributions(full, condition)
+        total = math.prod(self.config.shape)
         found: list[Tensor] = []
         probabilities = next(going)
         while True:
@@ -91,7 +95,7 @@ class SequentialCodec(Codec):
             found.append(code(numbers, len(found)))
             padded = torch.zeros(full, dtype=torch.int64, device=probabilities.device)
             padded[:rows] = found[-1].to(padded.device)
-            yield 0
+            yield max(total - len(found), 0)
             try:
                 probabilities = going.send(padded)
             except StopIteration:

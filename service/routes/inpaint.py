@@ -17,7 +17,7 @@ from service.calls import Call, drawn_seed, row_keys
 from service.dependencies import body_of, call_of
 from service.drawing import check_chains
 from service.fields import ChainSteps, Condition, Count, Fit, Options, Picture, Row, Seed, Strict
-from service.inputs import condition_vector, picture_row, point_row
+from service.inputs import condition_vector, picture_rows, point_row
 from service.operations import Operation
 from service.work import Inpaint, Outputs, Rows, option_rows
 
@@ -112,13 +112,7 @@ def _read(call: Call, body: InpaintRequest) -> tuple[Tensor, Tensor]:
         ]
         known = [[value is not None for value in row] for row in body.values]
         return torch.cat(points), torch.tensor(known)
-    x, masks = (
-        [
-            picture_row(call, text, body.fit, f"{name}[{index}]")
-            for index, text in enumerate(texts or ())
-        ]
-        for name, texts in (("pictures", body.pictures), ("masks", body.masks))
-    )
-    fill = torch.cat(masks).mean(dim=1, keepdim=True) >= 0.5
-    pictures = torch.cat(x)
-    return pictures, ~fill.expand_as(pictures)
+    x = picture_rows(call, body.pictures or (), body.fit, "pictures")
+    masks = picture_rows(call, body.masks or (), body.fit, "masks")
+    fill = masks.mean(dim=1, keepdim=True) >= 0.5
+    return x, ~fill.expand_as(x)

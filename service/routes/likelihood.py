@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
+from torch import Tensor
 
 from metrics.bits_per_dimension import bits_per_dimension
 from models.capabilities import Density
@@ -25,11 +26,14 @@ from service.inputs import (
     pictures_of,
 )
 from service.operations import Operation
-from service.work import LogProb, Rows
+from service.work import TERM, LogProb, Outputs, Rows
 
 
 class LikelihoodRequest(Inputs):
     effort: Count = Field(default=1, description="How many samples a bound may take.")
+    method: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        default=None, description="Another way of scoring, where the model's page lists some."
+    )
     seed: Seed | None = None
     first_row: Row = 0
 
@@ -39,6 +43,7 @@ class RowLikelihood(BaseModel):
     nats: float
     bits_per_dimension: float
     standard_error: float | None = Field(description="Nats; 0 where exact, null where unknown.")
+    terms: dict[str, float] | None = Field(default=None, description="Nats, whose sum it is.")
     attributes: dict[str, Value] | None = None
 
 
@@ -46,6 +51,7 @@ class LikelihoodAnswer(Answer):
     kind: Literal["exact", "lower_bound", "estimate"]
     measure: Literal["mass", "density"]
     effort: int
+    method: str | None
     likelihoods: list[RowLikelihood]
 
 
@@ -72,27 +78,40 @@ async def likelihood(
     """
     count = check_one_of(body)
     _check_effort(call, body.effort, count)
+    _check_method(call, body.method)
     seed = drawn_seed(body.seed)
     keys = row_keys(seed, body.first_row, count)
     x = await pictures_of(call, body)
     y = await attributes_of(call, x, body.attributes, names_of_attributes(body, count))
     tensors = {"x": x} if y is None else {"x": x, "y": y}
     rows = Rows(count, tensors, keys, names_of_inputs(body))
-    found = await call.run(LogProb(body.effort), rows)
+    found = await call.run(LogProb(body.effort, body.method or ""), rows)
     levels = 256 if call.served.has_pictures else None
     measure: Literal["mass", "density"] = "mass" if found.facts["measure"] == "mass" else "density"
     bits = bits_per_dimension(found["nats"], math.prod(call.served.shape), measure, levels)
     arrays = {**found.tensors, "bits_per_dimension": bits}
+    facts = {**found.facts, "effort": body.effort, "method": body.method}
+    each = _told(call, found, bits, y)
+    return await answer_numbers(call, seed, arrays, "likelihoods", each, facts, body.first_row)
+
+
+def _told(call: Call, found: Outputs, bits: Tensor, y: Tensor | None) -> list[dict[str, Any]]:
+    """What is said of each picture."""
     errors = [error if error == error else None for error in found["standard_error"].tolist()]
-    attributes = named(call, y) or [{}] * count
-    each = [
-        {"nats": nats, "bits_per_dimension": bit, "standard_error": error, **more}
-        for nats, bit, error, more in zip(
-            found["nats"].tolist(), bits.tolist(), errors, attributes, strict=True
+    attributes = named(call, y) or [{}] * len(bits)
+    names = [name for name in found.tensors if name.startswith(TERM)]
+    terms = [
+        {"terms": {name.removeprefix(TERM): found[name][row].item() for name in names}}
+        if names
+        else {}
+        for row in range(len(bits))
+    ]
+    return [
+        {"nats": nats, "bits_per_dimension": bit, "standard_error": error, **sum_of, **more}
+        for nats, bit, error, sum_of, more in zip(
+            found["nats"].tolist(), bits.tolist(), errors, terms, attributes, strict=True
         )
     ]
-    facts = {**found.facts, "effort": body.effort}
-    return await answer_numbers(call, seed, arrays, "likelihoods", each, facts, body.first_row)
 
 
 def _check_effort(call: Call, effort: int, count: int) -> None:
@@ -102,3 +121,10 @@ def _check_effort(call: Call, effort: int, count: int) -> None:
     if effort * count > call.limits.effort_rows:
         most = call.limits.effort_rows // count
         raise InvalidInput(f"for {count} pictures at most {most} is allowed", "effort")
+
+
+def _check_method(call: Call, method: str | None) -> None:
+    methods = call.served.offering(Density).methods
+    if method is not None and method not in methods:
+        there_are = ", ".join(methods) or "none"
+        raise InvalidInput(f"other ways of scoring by this model: {there_are}", "method")

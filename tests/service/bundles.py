@@ -27,6 +27,8 @@ SCHEMA = ConditionSchema(
     )
 )
 
+LABELS = np.array([1, 2, 40], np.float32)  # smile, hair, age
+
 
 def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConfig]:
     """An untrained model of a family, with what it must see of data seen."""
@@ -43,7 +45,7 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConf
         noise = Noise.of_rows(seed, count=64)
         x = noise.uniform(shape)
         x = (x * 255).round() / 255
-        labels = np.tile(np.array([1, 2, 40], np.float32), (64, 1))
+        labels = np.tile(LABELS, (64, 1))
         condition = torch.from_numpy(SCHEMA.encode_columns(labels))
         return [Batch(x, condition if isinstance(model, Conditional) else None)]
 
@@ -59,11 +61,12 @@ def save(model: Family[FamilyConfig], path: Path) -> str:
     shape = model.config.shape
     kind = np.uint8 if len(shape) == 3 else np.float32
     pictures = np.zeros((4, *shape), kind)
+    labels = np.tile(LABELS, (4, 1)) if isinstance(model, Conditional) else None
     return save_bundle(
         model,
         path,
         provenance=Provenance(recipe="test", data="noise", data_digest="none", seed=0),
-        reference=Reference(held_out=pictures, training=pictures),
+        reference=Reference(pictures, pictures, labels, labels),
         card="# A test\n",
         grid_png=b"no picture",
     )

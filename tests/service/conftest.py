@@ -160,7 +160,8 @@ def inputs(model: str, count: int = 2, first: int = 0) -> dict:
     must_tell = "Conditional" in offered and "AttributeClassifier" not in offered
     body = {"attributes": KNOWN} if must_tell else {}
     if len(shape) == 1:
-        points = np.random.default_rng(0).normal(size=(first + count, *shape))[first:]
+        # Where the bundles' own data were: some models know nothing of other places.
+        points = np.random.default_rng(0).uniform(0.1, 0.9, (first + count, *shape))[first:]
         return {"values": points.round(3).tolist(), **body}
     files = [file_of(picture(shape, first + k)) for k in range(count)]
     return {"pictures": [text_of(file) for file in files], **body}

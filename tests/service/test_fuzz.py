@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.compressed import HEAD, MAGIC
 from tests.service.conftest import KNOWN, file_of, picture, text_of
 
 FILE = text_of(file_of(picture((3, 16, 16))))
@@ -32,6 +33,10 @@ points = st.fixed_dictionaries(
         "condition": conditions,
         "fit": st.sampled_from(["resize", "x"]),
     },
+)
+# Heads that look right, and whatever behind them.
+streams = st.tuples(st.integers(0, 3), st.integers(0, 2**32 - 1), st.binary(max_size=40)).map(
+    lambda parts: text_of(HEAD.pack(MAGIC, bytes(32), parts[0], parts[1], 0) + parts[2])
 )
 anything = st.recursive(
     scalars,
@@ -77,6 +82,10 @@ FIELDS = {
     "from": scalars,
     "to": scalars,
     "fit": st.sampled_from(["resize", "x"]),
+    "options": st.dictionaries(st.sampled_from(["eta", "guidance", "x"]), numbers, max_size=2),
+    "masks": st.lists(st.sampled_from([FILE, "x", ""]), max_size=2),
+    "score": st.sampled_from(["likelihood", "typicality", "complexity", "x"]),
+    "stream": st.one_of(st.sampled_from(["", "x", FILE]), streams),
 }
 OPERATIONS = [
     "sample",
@@ -90,6 +99,10 @@ OPERATIONS = [
     "progression",
     "traverse",
     "likelihood",
+    "inpaint",
+    "compress",
+    "decompress",
+    "anomaly",
 ]
 
 
