@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from models.bundle import CARD, Provenance
-from models.capabilities import Density, Encoder, LatentSpace
+from models.capabilities import Density, Encoder, LatentSpace, Stepwise
 from models.conditions import ConditionSchema
 from service.answers import picture_formats
 from service.dependencies import ModelName, Service, ServiceDep
@@ -32,11 +32,22 @@ class WorkCost(BaseModel):
     row_seconds: float = Field(description="Of a row (of a step, where it takes many) at its best.")
 
 
+class SamplerOption(BaseModel):
+    lowest: float
+    highest: float
+    default: float
+    description: str
+
+
 class Model(ModelSummary):
     latent_spaces: list[LatentSpace] = []
     condition_schema: ConditionSchema = ConditionSchema()
     inference: str | None = Field(default=None, description="How pictures are encoded.")
     maximum_effort: int | None = Field(default=None, description="Of a likelihood.")
+    likelihood_methods: list[str] = Field(default=[], description="Other ways of scoring.")
+    default_steps: int | None = Field(default=None, description="Of a model that samples in steps.")
+    largest_steps: int | None = None
+    options: dict[str, SamplerOption] = Field(default={}, description="Of the same.")
     formats: list[str] = Field(default=[], description="In which pictures can go out.")
     limits: Limits | None = None
     work: dict[str, WorkCost] | None = Field(
@@ -74,11 +85,21 @@ def _details(service: Service, entry: Entry) -> dict[str, Any]:
         "maximum_effort": (
             entry.offering(Density).maximum_effort if entry.offers(Density) else None
         ),
+        "likelihood_methods": (entry.offering(Density).methods if entry.offers(Density) else []),
+        **(_chains(entry.offering(Stepwise)) if entry.offers(Stepwise) else {}),
         "formats": picture_formats(entry),
         "limits": service.settings.limits,
         "work": _work(entry),
         "metrics": description.metrics,
         "provenance": description.provenance,
+    }
+
+
+def _chains(model: Stepwise) -> dict[str, Any]:
+    return {
+        "default_steps": model.default_steps,
+        "largest_steps": model.default_steps if model.steps_share_work else model.largest_steps,
+        "options": {name: vars(option) for name, option in model.options.items()},
     }
 
 

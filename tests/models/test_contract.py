@@ -13,9 +13,11 @@ from models import registry
 from models.capabilities import (
     CAPABILITIES,
     AttributeClassifier,
+    Codec,
     Conditional,
     Density,
     Encoder,
+    Inpainter,
     Latent,
     Sampler,
     Stepwise,
@@ -25,7 +27,8 @@ from models.capabilities import (
 from models.errors import InvalidCondition, WrongShape
 from models.learning import Adversarial, Batch, ClosedForm, Gradient
 from models.noise import Noise
-from models.steps import Chains
+from models.steps import Chains, finished
+from service.entropy import Stack, reader, writer
 from tests.conftest import SCHEMA, SHAPE, families, learn
 
 ROWS = 4
@@ -301,3 +304,61 @@ def test_a_step_of_a_chain_that_is_done_changes_nothing(trained):
     again = model.advance(done)
     assert torch.equal(model.finish(done), model.finish(again))
     assert again.taken.tolist() == [1, 1]
+
+
+@families(Stepwise, Inpainter)
+def test_what_is_known_of_a_picture_stays(trained):
+    model, x = trained.model, trained.x[:ROWS]
+    known = torch.zeros_like(x, dtype=torch.bool)
+    known[..., :4] = True
+    chains = model.begin_inpainting(
+        x, known, Noise.of_rows(7, count=ROWS), trained.condition(ROWS), steps=6
+    )
+    filled = model.run_to_end(chains)
+    assert torch.equal(filled[known], x[known])
+    assert not torch.equal(filled[~known], x[~known])
+    assert filled.min() >= 0
+    assert filled.max() <= 1
+
+
+@families(Stepwise, Inpainter)
+def test_what_is_not_known_of_a_picture_makes_no_difference(trained):
+    model, x = trained.model, trained.x[:ROWS]
+    known = torch.zeros_like(x, dtype=torch.bool)
+    known[..., :4] = True
+    other = torch.where(known, x, x.flip(0))
+    found = [
+        model.run_to_end(
+            model.begin_inpainting(
+                each, known, Noise.of_rows(7, count=ROWS), trained.condition(ROWS), steps=6
+            )
+        )
+        for each in (x, other)
+    ]
+    assert torch.equal(*found)
+
+
+@families(Codec)
+def test_compressed_pictures_come_back_and_take_as_many_bits_as_they_are_unlikely(trained):
+    model, x, condition = trained.model, trained.x, trained.condition(len(trained.x))
+    coder = writer(model.coder)
+    finished(model.compressing(x, coder, condition))
+    content = coder.to_bytes()
+    back = finished(model.decompressing(len(x), reader(model.coder, content), condition))
+    assert torch.equal(back, x)
+    bits = 8 * len(content) - (32 * Stack.seed_words if model.coder == "stack" else 0)
+    # A bound of one sample is noisy: the mean of some is nearer to what bits back pay.
+    scores = [
+        model.log_prob(x, Noise.of_rows(seed, count=len(x)), 1, condition).nats.sum()
+        for seed in range(5)
+    ]
+    own = -float(torch.stack(scores).mean()) / math.log(2)
+    assert own * 0.98 - 64 < bits < own * 1.02 + 128
+
+
+@families(Codec, without=Conditional)
+def test_a_codec_takes_pictures_in_any_number(trained):
+    model, x = trained.model, trained.x[:3]
+    coder = writer(model.coder)
+    finished(model.compressing(x, coder))
+    assert torch.equal(finished(model.decompressing(3, reader(model.coder, coder.to_bytes()))), x)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.errors import InvalidPicture
+from models.errors import InvalidPicture, NotSupported
 from models.networks.outputs import Bernoulli, DiscretizedLogistic, Gaussian
 from models.noise import Noise
 
@@ -67,3 +67,21 @@ def test_the_gaussian_floor_is_soft():
     assert nats.item() < math.log(128)  # the density of the narrowest normal allowed
     nats.backward()
     assert parameters.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("output", [Bernoulli(), DiscretizedLogistic()])
+def test_masses_are_those_that_the_likelihood_is_made_of(output):
+    parameters = torch.randn(
+        3, output.numbers_per_value * 2, generator=torch.Generator().manual_seed(0)
+    )
+    masses = output.masses(parameters)
+    assert masses.shape == (3, 2, output.levels)
+    assert torch.allclose(masses.sum(dim=-1), torch.ones(3, 2), atol=1e-5)
+    x = torch.tensor([[0.0, 1.0]] * 3)
+    first, last = masses[:, 0, 0], masses[:, 1, -1]
+    assert torch.allclose(output.log_prob(parameters, x), (first * last).log(), atol=1e-4)
+
+
+def test_a_density_has_no_masses():
+    with pytest.raises(NotSupported):
+        Gaussian(True).masses(torch.zeros(1, 2))
