@@ -39,6 +39,7 @@ from service.work import (
     Decode,
     Draw,
     Encode,
+    FirstSteps,
     Inpaint,
     LogProb,
     Outputs,
@@ -53,6 +54,7 @@ SHAPES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 NUMBERS_TO_COMPARE = 1024  # before two shapes are believed to give equal ones
 LONGEST_PASS = 0.1  # seconds: no larger shape is tried, as others wait for a pass to end
 LONGEST_COMPARISON = 0.02  # seconds for one shape, after which one pass more is one too many
+PROBED_STEPS = 4  # of chains whose steps share out one work
 UNKNOWN_SECONDS = 0.01  # of a row of work that was not measured
 
 
@@ -125,30 +127,36 @@ class WarmUp(Work):
         return Outputs({})
 
     def _measure(self, work: Work, model: object, device: torch.device) -> Steps[None]:
-        anchor = work.shape or self.plans.anchor
+        anchor, probe, share = work.shape or self.plans.anchor, work, 1.0
+        rows = noise_rows(self.served, work, anchor)
+        first, seconds = yield from self._pass(self._cheap(work), model, rows, device)
         if isinstance(work, SampleChains) and work.share_work:
-            whole = replace(work, chain_steps=self.served.offering(Stepwise).default_steps)
-            rows = noise_rows(self.served, work, anchor)
-            _, seconds = yield from self._pass(whole, model, rows, device)
-            if seconds > LONGEST_PASS:
-                self.plans.known[work] = Plan((anchor,), seconds / anchor)
-                return  # to do all of it for a comparison would hold others up
-        first, seconds = yield from self._pass(
-            work, model, noise_rows(self.served, work, anchor), device
-        )
-        plan = self.plans.known[work] = Plan((anchor,), seconds / anchor)
+            steps = self.served.offering(Stepwise).default_steps
+            if seconds * steps / PROBED_STEPS > LONGEST_PASS:
+                probe, share = self._cheap(work), PROBED_STEPS / steps
+            else:
+                first, seconds = yield from self._pass(work, model, rows, device)
+        plan = self.plans.known[work] = Plan((anchor,), seconds / share / anchor)
         if first is None or work.has_one_shape:
             return  # what it comes to is not waited for, or says nothing about other shapes
-        shapes = [each for each in SHAPES if each * plan.row_seconds <= LONGEST_PASS]
-        affordable = min(_rows_to_compare(first), int(LONGEST_PASS / plan.row_seconds))
+        pass_seconds = share * plan.row_seconds  # of a row
+        shapes = [each for each in SHAPES if each * pass_seconds <= LONGEST_PASS]
+        affordable = min(_rows_to_compare(first), int(LONGEST_PASS / pass_seconds))
         count = anchor * math.ceil(max(*shapes, anchor, affordable) / anchor)
         rows = noise_rows(self.served, work, count)
-        wanted, _ = yield from self._passes(work, model, rows, anchor, device)
+        wanted, _ = yield from self._passes(probe, model, rows, anchor, device)
         for shape in (each for each in shapes if each != anchor):
-            found, seconds = yield from self._passes(work, model, rows, shape, device)
+            found, seconds = yield from self._passes(probe, model, rows, shape, device)
             if not self.is_strict or _agree(wanted, found):
                 plan.shapes = tuple(sorted((*plan.shapes, shape)))
-                plan.row_seconds = min(plan.row_seconds, seconds / shape)
+                plan.row_seconds = min(plan.row_seconds, seconds / share / shape)
+
+    def _cheap(self, work: Work) -> Work:
+        """The first steps only, where all steps are known to share out one long work."""
+        if isinstance(work, SampleChains) and work.share_work:
+            steps = self.served.offering(Stepwise).default_steps
+            return FirstSteps(replace(work, chain_steps=steps), PROBED_STEPS)
+        return work
 
     def _passes(
         self, work: Work, model: object, rows: Rows, shape: int, device: torch.device
@@ -184,7 +192,7 @@ class WarmUp(Work):
             _wait_for(device)
             seconds = min(seconds, (time.perf_counter() - began) * (left + 1))
             yield 1
-            if work in self.plans.known:
+            if work.plan in self.plans.known:
                 break  # all is set up
         return None if outputs is None else outputs.to_cpu(rows.count), seconds
 

@@ -306,6 +306,29 @@ class Inpaint(SampleChains):
         return chains
 
 
+@dataclass(frozen=True)
+class FirstSteps(Single):
+    """The first of many steps of chains, to see what they cost and whether batch shapes agree: the
+    outputs are all numbers that the chains keep by then."""
+
+    of: SampleChains
+    count: int
+
+    name = "first steps"
+    needs = Stepwise
+
+    @property
+    def plan(self) -> Work:
+        return self.of.plan
+
+    def run(self, model: Stepwise, rows: Rows, device: torch.device) -> Outputs:
+        chains = self.of.begin(model, rows, device)
+        for _ in range(self.count):
+            chains = model.advance(chains)
+        kept = {name: each for name, each in chains.tensors.items() if each.is_floating_point()}
+        return Outputs(kept)
+
+
 def option_rows(options: Mapping[str, float], count: int) -> dict[str, Tensor]:
     """Options of a stepwise model as tensors of rows."""
     return {

@@ -134,16 +134,17 @@ class DiscretizedLogistic(Output):
     smallest_log_scale: ClassVar[float] = -7.0
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
-        return self._log_masses(parameters, torch.round(255 * x)).flatten(1).sum(dim=1)
+        location, log_scale = parameters.chunk(2, dim=1)
+        nats = self._log_masses(location, log_scale, torch.round(255 * x))
+        return nats.flatten(1).sum(dim=1)
 
     def masses(self, parameters: Tensor) -> Tensor:
+        location, log_scale = parameters[..., None].chunk(2, dim=1)
         levels = torch.arange(256, device=parameters.device, dtype=parameters.dtype)
-        each = [self._log_masses(parameters, level).exp() for level in levels]
-        return torch.stack(each, dim=-1)
+        return self._log_masses(location, log_scale, levels).exp()
 
-    def _log_masses(self, parameters: Tensor, level: Tensor) -> Tensor:
-        """Of one level (0 to 255) of each value."""
-        location, log_scale = parameters.chunk(2, dim=1)
+    def _log_masses(self, location: Tensor, log_scale: Tensor, level: Tensor) -> Tensor:
+        """Of levels, 0 to 255; all three of shapes that go together."""
         log_scale = _soft_floor(log_scale, self.smallest_log_scale)
         inverse_scale = torch.exp(-log_scale)
         above = ((level + 0.5) / 255 - location) * inverse_scale
