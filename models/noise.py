@@ -102,18 +102,18 @@ class Noise:
         drawn = np.empty((len(self._origins), *shape), np.float32)
         bits = np.random.Philox(0)
         generator, state = np.random.Generator(bits), bits.state
-        for row, (key, counter) in zip(drawn, self._origins, strict=True):
+        for row, (key, counter) in enumerate(self._origins):
             state["state"]["key"][:] = key
             state["state"]["counter"][:] = counter
             bits.state = state
-            row[...] = getattr(generator, law)(size=shape, dtype=np.float32)
+            drawn[row] = getattr(generator, law)(size=shape, dtype=np.float32)
         return drawn
 
     def _draw_on(self, shape: tuple[int, ...], law: Law) -> NDArray[np.float32]:
         generators = self._generators or []
         drawn = np.empty((len(generators), *shape), np.float32)
-        for row, generator in zip(drawn, generators, strict=True):
-            row[...] = getattr(generator, law)(size=shape, dtype=np.float32)
+        for row, generator in enumerate(generators):
+            drawn[row] = getattr(generator, law)(size=shape, dtype=np.float32)
         return drawn
 
 

@@ -53,6 +53,7 @@ from service.work import (
 SHAPES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 NUMBERS_TO_COMPARE = 1024  # before two shapes are believed to give equal ones
 LONGEST_PASS = 0.1  # seconds: no larger shape is tried, as others wait for a pass to end
+FEWEST_NUMBERS = 512  # however long that takes
 LONGEST_COMPARISON = 0.02  # seconds for one shape, after which one pass more is one too many
 PROBED_STEPS = 4  # of chains whose steps share out one work
 UNKNOWN_SECONDS = 0.01  # of a row of work that was not measured
@@ -141,8 +142,9 @@ class WarmUp(Work):
             return  # what it comes to is not waited for, or says nothing about other shapes
         pass_seconds = share * plan.row_seconds  # of a row
         shapes = [each for each in SHAPES if each * pass_seconds <= LONGEST_PASS]
-        affordable = min(_rows_to_compare(first), int(LONGEST_PASS / pass_seconds))
-        count = anchor * math.ceil(max(*shapes, anchor, affordable) / anchor)
+        affordable = min(_rows_of(first, NUMBERS_TO_COMPARE), int(LONGEST_PASS / pass_seconds))
+        least = max(affordable, _rows_of(first, FEWEST_NUMBERS))
+        count = anchor * math.ceil(max(*shapes, anchor, least) / anchor)
         rows = noise_rows(self.served, work, count)
         wanted, _ = yield from self._passes(probe, model, rows, anchor, device)
         for shape in (each for each in shapes if each != anchor):
@@ -163,14 +165,16 @@ class WarmUp(Work):
     ) -> Steps[tuple[Outputs, float]]:
         """What the rows come to in passes of this shape, and the seconds of the quickest. Other
         shapes than the anchor may leave the last rows out, where passes take long."""
-        parts, fastest, began = [], math.inf, time.perf_counter()
+        parts: list[Outputs] = []
+        fastest, began = math.inf, time.perf_counter()
         for start in range(0, rows.count - shape + 1, shape):
             part = rows.part(start, start + shape)
             outputs, seconds = yield from self._pass(work, model, part, device)
             if outputs is not None:
                 parts.append(outputs)
             fastest = min(fastest, seconds)
-            if shape != self.plans.anchor and time.perf_counter() - began > LONGEST_COMPARISON:
+            is_long = time.perf_counter() - began > LONGEST_COMPARISON
+            if is_long and shape != self.plans.anchor and _numbers_of(parts) >= FEWEST_NUMBERS:
                 break
         return Outputs.joined(parts), fastest
 
@@ -197,10 +201,17 @@ class WarmUp(Work):
         return None if outputs is None else outputs.to_cpu(rows.count), seconds
 
 
-def _rows_to_compare(outputs: Outputs) -> int:
-    """Of how many rows the numbers are too many to be equal by chance."""
+def _numbers_of(parts: list[Outputs]) -> int:
+    """Of the output that has the fewest."""
+    if not parts:
+        return 0
+    return min(sum(part[name].numel() for part in parts) for name in parts[0].tensors)
+
+
+def _rows_of(outputs: Outputs, numbers: int) -> int:
+    """How many rows have so many numbers: too many to be equal by chance."""
     each = [tensor[0].numel() for tensor in outputs.tensors.values()]
-    return math.ceil(NUMBERS_TO_COMPARE / min(each))
+    return math.ceil(numbers / min(each))
 
 
 def works_of(served: Served) -> Iterator[Work]:

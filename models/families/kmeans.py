@@ -35,7 +35,8 @@ class KMeansConfig(FamilyConfig):
     method: Literal["lloyd", "mini_batch"] = "lloyd"
     restarts: PositiveInt = 10
     seed: NonNegativeInt = 0  # of the seeding
-    largest_steps: PositiveInt = 300  # over all rows
+    largest_steps: PositiveInt = 300  # of Lloyd's iterations
+    mini_batch_passes: PositiveInt = 20  # at most: its steps grow smaller with every row seen
     # It ends when the squared moves of all centres sum to this share of a dimension's variance.
     tolerance: NonNegativeFloat = 1e-4
 
@@ -117,7 +118,7 @@ class KMeans(Family[KMeansConfig], Sampler, Latent, Encoder, ClosedForm):
     ) -> tuple[Tensor, Tensor, float]:
         """Centres (K, D), how many rows each has (K,), and the inertia."""
         centres, seen = centres.clone(), torch.zeros_like(centres[:, 0])
-        for _ in range(self.config.largest_steps):
+        for _ in range(self.config.mini_batch_passes):
             before, left_over = centres.clone(), []
             visited = torch.zeros_like(seen, dtype=torch.bool)
             for batch in passes():

@@ -257,6 +257,19 @@ def test_every_number_of_a_row_is_changed_by_the_others(name):
     assert ((slopes > 1e-9).sum(dim=1) > 1).sum() >= model.dimensions // 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape"), [(MaskedCoupling, (1, 4, 4)), (ChannelCoupling, (4, 2, 2))]
+)
+def test_successive_couplings_move_what_the_one_before_left(kind, shape):
+    model, _ = flow_of("realnvp")
+    couplings = [each for each in model.layers.levels[0].layers if isinstance(each, kind)]
+    assert len(couplings) == 3
+    x = torch.randn(4, *shape).double()
+    once, _ = couplings[0].forward(x)
+    assert ((once == x).sum(dim=(1, 2, 3)) == x[0].numel() / 2).all()
+    assert (couplings[1].forward(once)[0] != x).all()
+
+
 def test_multi_scale_keeps_every_dimension_exactly_once():
     shape = (2, 8, 8)
     levels = MultiScale(

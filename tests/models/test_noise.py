@@ -78,3 +78,12 @@ def test_keys_outside_the_range_are_refused(key):
 
 
 PINNED = [1.1922448873519897, 0.4951479732990265, -1.2664307355880737]
+
+
+def test_a_single_number_a_row_may_be_drawn():
+    noise = Noise.of_rows(seed=3, count=4)
+    first, second = noise.uniform(), noise.uniform()
+    assert first.shape == second.shape == (4,)
+    both = Noise.of_rows(seed=3, count=4).uniform((1,))
+    assert torch.equal(first, both[:, 0])
+    assert not torch.equal(first, second)
