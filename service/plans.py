@@ -49,12 +49,13 @@ from service.work import (
     Work,
 )
 
-# Beside the anchor. Dense where passes are cheap, so that little is padded.
-SHAPES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+# Beside the anchor, the most useful first, in case that there is no time for all. Dense, so that
+# little is padded.
+USEFUL_SHAPES = (1, 32, 64, 4, 16, 2, 48, 24, 12, 6, 3, 8)
 NUMBERS_TO_COMPARE = 1024  # before two shapes are believed to give equal ones
+FEWEST_NUMBERS = 256  # where passes take long
 LONGEST_PASS = 0.1  # seconds: no larger shape is tried, as others wait for a pass to end
-FEWEST_NUMBERS = 512  # however long that takes
-LONGEST_COMPARISON = 0.02  # seconds for one shape, after which one pass more is one too many
+LONGEST_COMPARISON = 0.5  # seconds, of all shapes of a work
 PROBED_STEPS = 4  # of chains whose steps share out one work
 UNKNOWN_SECONDS = 0.01  # of a row of work that was not measured
 
@@ -141,14 +142,21 @@ class WarmUp(Work):
         if first is None or work.has_one_shape:
             return  # what it comes to is not waited for, or says nothing about other shapes
         pass_seconds = share * plan.row_seconds  # of a row
-        shapes = [each for each in SHAPES if each * pass_seconds <= LONGEST_PASS]
-        affordable = min(_rows_of(first, NUMBERS_TO_COMPARE), int(LONGEST_PASS / pass_seconds))
-        least = max(affordable, _rows_of(first, FEWEST_NUMBERS))
-        count = anchor * math.ceil(max(*shapes, anchor, least) / anchor)
+        rows_needed = _rows_of(first, NUMBERS_TO_COMPARE)
+        if rows_needed * pass_seconds > LONGEST_COMPARISON:
+            rows_needed = _rows_of(first, FEWEST_NUMBERS)
+        if rows_needed * pass_seconds > LONGEST_COMPARISON:
+            return  # too slow to see whether other shapes agree
+        shapes = [each for each in USEFUL_SHAPES if each * pass_seconds <= LONGEST_PASS]
+        count = anchor * math.ceil(max(*shapes, anchor, rows_needed) / anchor)
         rows = noise_rows(self.served, work, count)
+        began = time.perf_counter()
         wanted, _ = yield from self._passes(probe, model, rows, anchor, device)
         for shape in (each for each in shapes if each != anchor):
-            found, seconds = yield from self._passes(probe, model, rows, shape, device)
+            if time.perf_counter() - began > LONGEST_COMPARISON:
+                return
+            part = rows.part(0, shape * math.ceil(min(rows_needed, count - shape + 1) / shape))
+            found, seconds = yield from self._passes(probe, model, part, shape, device)
             if not self.is_strict or _agree(wanted, found):
                 plan.shapes = tuple(sorted((*plan.shapes, shape)))
                 plan.row_seconds = min(plan.row_seconds, seconds / share / shape)
@@ -163,19 +171,14 @@ class WarmUp(Work):
     def _passes(
         self, work: Work, model: object, rows: Rows, shape: int, device: torch.device
     ) -> Steps[tuple[Outputs, float]]:
-        """What the rows come to in passes of this shape, and the seconds of the quickest. Other
-        shapes than the anchor may leave the last rows out, where passes take long."""
-        parts: list[Outputs] = []
-        fastest, began = math.inf, time.perf_counter()
+        """What the rows come to in passes of this shape, and the seconds of the quickest."""
+        parts, fastest = [], math.inf
         for start in range(0, rows.count - shape + 1, shape):
             part = rows.part(start, start + shape)
             outputs, seconds = yield from self._pass(work, model, part, device)
             if outputs is not None:
                 parts.append(outputs)
             fastest = min(fastest, seconds)
-            is_long = time.perf_counter() - began > LONGEST_COMPARISON
-            if is_long and shape != self.plans.anchor and _numbers_of(parts) >= FEWEST_NUMBERS:
-                break
         return Outputs.joined(parts), fastest
 
     def _pass(
@@ -199,13 +202,6 @@ class WarmUp(Work):
             if work.plan in self.plans.known:
                 break  # all is set up
         return None if outputs is None else outputs.to_cpu(rows.count), seconds
-
-
-def _numbers_of(parts: list[Outputs]) -> int:
-    """Of the output that has the fewest."""
-    if not parts:
-        return 0
-    return min(sum(part[name].numel() for part in parts) for name in parts[0].tensors)
 
 
 def _rows_of(outputs: Outputs, numbers: int) -> int:

@@ -16,7 +16,7 @@ from training.data.registry import options_type
 from training.run import build_model, check_settings
 
 # What the data sets of the recipes look like, so that no test needs their files.
-SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}
+SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "points2d": (2,)}
 CLASSES = tuple("0123456789")
 
 
@@ -31,7 +31,7 @@ def rows_like(recipe: recipes.Recipe) -> DataSet:
     assert shape is not None
     count = 0 if schema is None else len(schema.attributes)
     split = Split(
-        np.zeros((2, *shape), np.uint8),
+        np.zeros((2, *shape), np.uint8 if len(shape) == 3 else np.float32),
         None if schema else np.zeros(2, np.int64),
         np.zeros((2, count), np.float32) if schema else None,
     )
