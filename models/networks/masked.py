@@ -8,6 +8,7 @@ inputs and units of degrees up to m, an output of degree m those of degrees belo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,7 +86,7 @@ class Connectivity(nn.Module):
             ]
         )
         # order[k, t] is the value at position t; degrees[k, d] the degree of value d.
-        self.register_buffer("order", torch.from_numpy(order))
+        self.register_buffer("order", _kept(order))
         self._register_degrees("degrees", np.argsort(order, axis=1) + 1)
         drawn = [_hidden_degrees(dimensions, widths, generator) for _ in range(self.members)]
         for layer in range(self.layers):
@@ -96,11 +97,11 @@ class Connectivity(nn.Module):
                 [np.searchsorted(np.sort(row), np.arange(dimensions + 1)) for row in degrees]
             )
             self._register_degrees(f"hidden_degrees_{layer}", degrees)
-            self.register_buffer(f"ranked_{layer}", torch.from_numpy(ranked))
-            self.register_buffer(f"starts_{layer}", torch.from_numpy(starts))
+            self.register_buffer(f"ranked_{layer}", _kept(ranked))
+            self.register_buffer(f"starts_{layer}", _kept(starts))
 
     def _register_degrees(self, name: str, degrees: NDArray[np.int64]) -> None:
-        self.register_buffer(name, torch.from_numpy(degrees.astype(np.int32)))
+        self.register_buffer(name, _kept(degrees.astype(np.int32)))
 
     def hidden_degrees(self, layer: int) -> Tensor:
         """Degrees of the hidden units of a layer, (members, width)."""
@@ -156,3 +157,8 @@ def _hidden_degrees(
         smallest = int(degrees.min())
         found.append(degrees)
     return found
+
+
+def _kept(numbers: NDArray[Any]) -> Tensor:
+    """On the device that modules are made on, which may be one without memory."""
+    return torch.from_numpy(numbers).to(torch.get_default_device())
