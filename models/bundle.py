@@ -256,7 +256,8 @@ def build_blank(description: Description) -> Family[FamilyConfig]:
     if (
         description.shape != model.config.shape
         or description.condition_schema != _condition_schema(model)
-        or description.capabilities != capabilities_of(model)
+        # A family may have learned to do more since the bundle was made.
+        or not set(description.capabilities) <= set(capabilities_of(model))
     ):
         raise BundleCorrupt(CONFIG, "the description does not fit the family's configuration")
     return model

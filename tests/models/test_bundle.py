@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from models import bundle, registry
-from models.bundle import Provenance, Reference, load_bundle, save_bundle
+from models.bundle import (
+    Provenance,
+    Reference,
+    build_blank,
+    load_bundle,
+    read_description,
+    save_bundle,
+)
 from models.errors import BundleCorrupt, BundleError, BundleNotFound
 
 SHAPE = (1, 8, 8)
@@ -180,3 +187,12 @@ def test_every_family_is_saved_and_loaded_bit_for_bit(trained, tmp_path):
     expected = model.state_dict()
     assert loaded.state_dict().keys() == expected.keys()
     assert all(torch.equal(loaded.state_dict()[name], expected[name]) for name in expected)
+
+
+def test_a_bundle_of_a_family_that_learned_to_do_more_is_still_read(saved):
+    description, _ = read_description(saved)
+    fewer = description.model_copy(update={"capabilities": description.capabilities[:1]})
+    assert build_blank(fewer).config == load_bundle(saved).model.config
+    more = description.model_copy(update={"capabilities": (*description.capabilities, "Flier")})
+    with pytest.raises(BundleCorrupt, match="does not fit"):
+        build_blank(more)
