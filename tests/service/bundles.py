@@ -16,7 +16,7 @@ from models.family import Family, FamilyConfig
 from models.learning import Batch, ClosedForm, Gradient
 from models.noise import Noise
 
-PICTURE = (3, 8, 12)
+PICTURE = (3, 8, 8)
 GREY = (1, 8, 8)
 POINT = (2,)
 SCHEMA = ConditionSchema(

@@ -52,7 +52,7 @@ def rescan(server):
 def test_a_model_tells_all_of_itself(server):
     page = server.client.get("/v1/models/cvae-pictures").json()
     assert page["family"] == "cvae"
-    assert page["shape"] == [3, 8, 12]
+    assert page["shape"] == [3, 8, 8]
     assert page["latent_spaces"][0]["prior"] == "standard_normal"
     names = [each["name"] for each in page["condition_schema"]["attributes"]]
     assert names == ["smile", "hair", "age"]

@@ -10,7 +10,7 @@ from service.errors import Problem
 from tests.service.conftest import KNOWN, file_of, picture, text_of
 
 VAE, CVAE, POINTS = "vae-pictures", "cvae-pictures", "vae-points"
-FILE = text_of(file_of(picture((3, 8, 12))))
+FILE = text_of(file_of(picture((3, 8, 8))))
 
 
 def problem(answer, status):

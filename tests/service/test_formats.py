@@ -117,7 +117,7 @@ def test_points_go_out_as_numbers_only(server):
 
 
 def test_codes_and_scores_go_out_as_arrays(server):
-    body = {"pictures": [text_of(file_of(picture((3, 8, 12))))]}
+    body = {"pictures": [text_of(file_of(picture((3, 8, 8))))]}
     code = server.post(MODEL, "encode", body, Accept="application/x-npy")
     told = server.ask(MODEL, "encode", body)["latents"][0]
     np.testing.assert_array_equal(np.load(io.BytesIO(code.content))[0], np.float32(told["mean"]))
@@ -149,7 +149,7 @@ def parts(*files, **fields):
 
 
 def test_pictures_come_in_as_files_too(server):
-    files = [file_of(picture((3, 8, 12), seed)) for seed in range(3)]
+    files = [file_of(picture((3, 8, 8), seed)) for seed in range(3)]
     by_text = server.ask(MODEL, "reconstruct", {"pictures": [text_of(file) for file in files]})
     form = {
         "files": [("pictures", (f"{k}.png", file)) for k, file in enumerate(files)],
@@ -162,7 +162,7 @@ def test_pictures_come_in_as_files_too(server):
 
 
 def test_a_part_may_be_a_point_of_an_interpolation(server):
-    file = file_of(picture((3, 8, 12)))
+    file = file_of(picture((3, 8, 8)))
     form = {
         "files": [("points[1].picture", ("b.png", file))],
         "data": {"points": '[{"seed": 1}, {}]', "steps": "2", "method": "lerp"},

@@ -253,7 +253,7 @@ def test_a_point_may_be_given_in_every_way(server, model):
 
 
 def test_a_picture_may_begin_a_progression(server):
-    face = text_of(file_of(picture((3, 8, 12))))
+    face = text_of(file_of(picture((3, 8, 8))))
     known = {"smile": False, "hair": "none", "age": 44}
     body = {"attribute": "smile", "steps": 2, "picture": face, "attributes": known}
     strip = server.ask("cvae-pictures", "progression", body)
