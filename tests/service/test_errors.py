@@ -59,7 +59,7 @@ WRONG_FIELDS = [
     (VAE, "encode", {"pictures": [FILE], "values": [[1.0]]}, "pictures"),
     (VAE, "encode", {"values": [[1.0, 2.0]]}, "values[0]"),
     (VAE, "encode", {"pictures": [FILE], "attributes": {"smile": True}}, "attributes"),
-    (VAE, "encode", {"pictures": [text_of(file_of(picture((3, 8, 8))))]}, "pictures[0]"),
+    (VAE, "encode", {"pictures": [text_of(file_of(picture((3, 9, 7))))]}, "pictures[0]"),
     (POINTS, "encode", {"pictures": [FILE]}, "pictures[0]"),
     (POINTS, "encode", {"values": [[1.0]]}, "values[0]"),
     (CVAE, "encode", {"pictures": [FILE], "attributes": [KNOWN, KNOWN]}, "attributes"),
