@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from models.conditions import ConditionSchema
@@ -43,6 +43,27 @@ class ConditionalConfig(FamilyConfig):
     """A configuration with the attributes that the model is conditioned on."""
 
     condition: ConditionSchema = ConditionSchema()
+
+
+class OptionalConditionConfig(ConditionalConfig):
+    """A configuration of a family that can be conditioned on the data's attributes or not."""
+
+    conditional: bool = False  # whether to use the data's labels or attributes
+
+    @model_validator(mode="after")
+    def _condition_as_said(self) -> Self:
+        if self.conditional != bool(self.condition.attributes):
+            raise ValueError(
+                "conditional = true needs data with labels or attributes, and they need it"
+            )
+        return self
+
+    @classmethod
+    def for_data(
+        cls, shape: tuple[int, ...], condition: ConditionSchema, **settings: object
+    ) -> Self:
+        used = condition if settings.get("conditional") else ConditionSchema()
+        return super().for_data(shape, used, **settings)
 
 
 Config = TypeVar("Config", bound=FamilyConfig)

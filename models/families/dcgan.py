@@ -27,19 +27,18 @@ from models.capabilities import (
     Posterior,
 )
 from models.conditions import ConditionSchema
-from models.family import ConditionalConfig, Family
+from models.family import Family, OptionalConditionConfig
 from models.learning import Adversarial, Batch, Losses
 from models.networks.gaussian_latent import GaussianLatent
 from models.noise import Noise
 from models.steps import Steps, finished
 
 
-class DCGANConfig(ConditionalConfig):
+class DCGANConfig(OptionalConditionConfig):
     latent_width: PositiveInt = 100
     # Channels of the stage next to the picture; each stage further in has twice as many.
     channels: PositiveInt = 64
     largest_channels: PositiveInt = 512
-    conditional: bool = False  # whether to use the data's labels or attributes
     # One-sided label smoothing: the discriminator's target for real pictures (Salimans et al.,
     # 2016, arXiv:1606.03498, section 3.4); 1 is the paper's.
     real_target: Annotated[float, Field(gt=0.5, le=1)] = 1.0
@@ -54,10 +53,6 @@ class DCGANConfig(ConditionalConfig):
         if self.stages < 1:
             raise ValueError(
                 f"{self.shape[1]} pixels are not 4 or 7 doubled (8, 14, 16, 28, 32, 64, 128, ...)"
-            )
-        if self.conditional != bool(self.condition.attributes):
-            raise ValueError(
-                "conditional = true needs data with labels or attributes, and they need it"
             )
         return self
 
@@ -79,13 +74,6 @@ class DCGANConfig(ConditionalConfig):
             min(self.channels * 2**stage, self.largest_channels)
             for stage in reversed(range(self.stages))
         )
-
-    @classmethod
-    def for_data(
-        cls, shape: tuple[int, ...], condition: ConditionSchema, **settings: object
-    ) -> Self:
-        used = condition if settings.get("conditional") else ConditionSchema()
-        return super().for_data(shape, used, **settings)
 
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:

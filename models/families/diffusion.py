@@ -35,7 +35,7 @@ from models.capabilities import (
 )
 from models.conditions import ConditionSchema
 from models.errors import InvalidInput, InvalidPicture, NotSupported, WrongShape, nearest
-from models.family import ConditionalConfig, Family
+from models.family import Family, OptionalConditionConfig
 from models.learning import Batch, Gradient, Losses, Passes
 from models.networks.denoiser import Denoiser
 from models.networks.diffusion_bound import (
@@ -64,7 +64,7 @@ LARGEST_RESAMPLINGS = 20
 SMALLEST_SCALE = 1e-6  # of points that are all alike in a dimension
 
 
-class DiffusionConfig(ConditionalConfig):
+class DiffusionConfig(OptionalConditionConfig):
     timesteps: Annotated[int, Field(ge=2, le=10_000)] = 1000  # T
     schedule: ScheduleName = "linear"
     prediction: Prediction = "epsilon"
@@ -73,7 +73,6 @@ class DiffusionConfig(ConditionalConfig):
     variance: ReverseVariance = "posterior"
     steps: PositiveInt = 50  # of a sample, unless the caller says otherwise
     ode_steps: PositiveInt = 40  # Runge-Kutta steps of the probability flow
-    conditional: bool = False  # whether to use the data's labels or attributes
     condition_dropout: Annotated[float, Field(gt=0, lt=1)] = 0.1
     guidance: Annotated[float, Field(ge=0, le=LARGEST_GUIDANCE)] = 1.0  # default of the option
     # Channels of the U-Net's first level; of points, the width of all layers.
@@ -88,18 +87,7 @@ class DiffusionConfig(ConditionalConfig):
             raise ValueError("needs pictures, shape (C, H, W), or points, shape (D,)")
         if self.steps > self.timesteps:
             raise ValueError(f"steps: at most as many as timesteps, {self.timesteps}")
-        if self.conditional != bool(self.condition.attributes):
-            raise ValueError(
-                "conditional = true needs data with labels or attributes, and they need it"
-            )
         return self
-
-    @classmethod
-    def for_data(
-        cls, shape: tuple[int, ...], condition: ConditionSchema, **settings: object
-    ) -> Self:
-        used = condition if settings.get("conditional") else ConditionSchema()
-        return super().for_data(shape, used, **settings)
 
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
@@ -473,7 +461,7 @@ class Diffusion(
         noisy = a * x0 + s * epsilon
         is_dropped = None
         if y is not None:
-            is_dropped = noise.stream("dropout").uniform((1,))[:, 0] < self.config.condition_dropout
+            is_dropped = noise.stream("dropout").uniform() < self.config.condition_dropout
         predicted = self.denoiser.network(noisy, t, y, is_dropped)
         kind = self.config.prediction
         loss = (predicted - target(kind, x0, epsilon, a, s)).square().mean()

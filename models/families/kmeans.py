@@ -68,7 +68,7 @@ class KMeans(Family[KMeansConfig], Sampler, Latent, Encoder, ClosedForm):
         return self.decode(self.draw(noise), condition)
 
     def draw(self, noise: Noise) -> Tensor:
-        return self._one_hot(draw_categories(self.proportions, noise.uniform((1,))[:, 0]))
+        return self._one_hot(draw_categories(self.proportions, noise.uniform()))
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         self.check_condition(condition)

@@ -152,7 +152,7 @@ class MADE(Family[MADEConfig], SymbolChains, Density, Gradient):
         member = torch.zeros(rows, dtype=torch.int64, device=device)
         if noise is not None:
             # A draw from the mean of the members' laws is a draw from one of them at random.
-            uniform = noise.stream("member").uniform((1,)).squeeze(1)
+            uniform = noise.stream("member").uniform()
             member = (uniform * self.members).long().clamp(max=self.members - 1)
         hidden = {
             f"hidden_{layer}": torch.zeros(rows, width, device=device)

@@ -76,7 +76,7 @@ class Mixture(Family[MixtureConfig], Sampler, Encoder, Density, SequentialCodec,
 
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         self.check_condition(condition)
-        component = draw_categories(self.weights, noise.uniform((1,))[:, 0])
+        component = draw_categories(self.weights, noise.uniform())
         x = self.components.draw(component, noise.stream("values"))
         if self._is_quantized:
             x = (256 * x).floor().clamp(0, 255) / 255

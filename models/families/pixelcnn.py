@@ -29,7 +29,7 @@ from models.capabilities import (
 )
 from models.conditions import ConditionSchema
 from models.errors import InvalidInput, WrongShape
-from models.family import ConditionalConfig, Family
+from models.family import Family, OptionalConditionConfig
 from models.learning import Batch, Gradient, Losses
 from models.networks.pixel_outputs import PixelLikelihoods, pixel_output
 from models.networks.pixel_stacks import Caches, ColumnWeights, GatedStacks
@@ -44,7 +44,7 @@ KernelSize = Annotated[int, Field(ge=3)]
 ROWS_TOGETHER = 8
 
 
-class PixelCNNConfig(ConditionalConfig):
+class PixelCNNConfig(OptionalConditionConfig):
     likelihood: PixelLikelihoods = "logistic_mixture"
     components: PositiveInt = 10  # of a logistic mixture
     channels: PositiveInt = 32  # of each stack
@@ -52,7 +52,6 @@ class PixelCNNConfig(ConditionalConfig):
     first_kernel: KernelSize = 7
     kernel: KernelSize = 3
     features: PositiveInt = 64  # of the last hidden layer
-    conditional: bool = False  # whether to use the data's labels or attributes
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -60,18 +59,7 @@ class PixelCNNConfig(ConditionalConfig):
             raise ValueError("needs pictures, shape (C, H, W)")
         if self.first_kernel % 2 == 0 or self.kernel % 2 == 0:
             raise ValueError("kernels have a middle: their sizes are odd")
-        if self.conditional != bool(self.condition.attributes):
-            raise ValueError(
-                "conditional = true needs data with labels or attributes, and they need it"
-            )
         return self
-
-    @classmethod
-    def for_data(
-        cls, shape: tuple[int, ...], condition: ConditionSchema, **settings: object
-    ) -> Self:
-        used = condition if settings.get("conditional") else ConditionSchema()
-        return super().for_data(shape, used, **settings)
 
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:

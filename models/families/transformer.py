@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.capabilities import Condition, Conditional, Density, Likelihood
 from models.conditions import ConditionSchema
-from models.family import ConditionalConfig, Family
+from models.family import Family, OptionalConditionConfig
 from models.learning import Batch, Gradient, Losses, Passes
 from models.networks.causal_attention import CausalBlock
 from models.networks.symbol_chains import SymbolChains
@@ -28,12 +28,11 @@ from models.networks.symbols import SymbolKind, raster, symbol_set, unraster
 from models.noise import Noise
 
 
-class TransformerConfig(ConditionalConfig):
+class TransformerConfig(OptionalConditionConfig):
     symbols: SymbolKind = "levels"
     width: PositiveInt = 96
     layers: PositiveInt = 4
     heads: PositiveInt = 4
-    conditional: bool = False  # whether to use the data's labels or attributes
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -41,18 +40,7 @@ class TransformerConfig(ConditionalConfig):
             raise ValueError("needs pictures, shape (C, H, W)")
         if self.width % self.heads:
             raise ValueError(f"a width of {self.width} cannot be divided among {self.heads} heads")
-        if self.conditional != bool(self.condition.attributes):
-            raise ValueError(
-                "conditional = true needs data with labels or attributes, and they need it"
-            )
         return self
-
-    @classmethod
-    def for_data(
-        cls, shape: tuple[int, ...], condition: ConditionSchema, **settings: object
-    ) -> Self:
-        used = condition if settings.get("conditional") else ConditionSchema()
-        return super().for_data(shape, used, **settings)
 
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
