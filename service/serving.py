@@ -6,6 +6,8 @@ import gc
 import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -41,17 +43,18 @@ def serve_here(settings: Settings, worker: Worker | None) -> int:
     port = settings.port if worker is None else worker.port
     listener = bound_socket(settings, port, is_shared=worker is not None)
     listener.listen()  # before the address is told: who comes early waits, and is not refused
+    server = Server(api, settings)
+    # Before the address is told too: from then on a signal is an orderly end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
     if worker is None or worker.number == 0:
         announce(parts)
     if worker is None:
         print(serves(url_of(*listener.getsockname()[:2])), flush=True)
     else:
         worker.tell_ready()
-    # uvicorn raises the signal that ended it once more; a graceful end is a success.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
     calm_garbage_collection()
-    Server(api, settings).run(sockets=[listener])
+    server.run(sockets=[listener])
     return 0
 
 
@@ -111,6 +114,12 @@ class Server(uvicorn.Server):
             )
         )
         self._parts: Service = api.state.service
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: `serve_here` has done so earlier. uvicorn's own would raise the signal that
+        ended it once more; a graceful end is a success."""
+        yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         engine, grace = self._parts.engine, self._parts.settings.graceful_shutdown_seconds

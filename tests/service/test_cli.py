@@ -90,3 +90,11 @@ def test_a_signal_lets_requests_finish_and_ends_well(process):
     assert '"event": "request"' in log
     assert "Traceback" not in log
     assert run("health", url).returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_as_soon_as_the_address_is_told_ends_it_well(process, number):
+    assert any("serves http" in line for line in process.stdout)
+    process.send_signal(number)
+    assert process.wait(30) == 0
+    assert "Traceback" not in process.stderr.read()
