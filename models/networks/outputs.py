@@ -149,21 +149,25 @@ class DiscretizedLogistic(Output):
         inverse_scale = torch.exp(-log_scale)
         above = ((level + 0.5) / 255 - location) * inverse_scale
         below = ((level - 0.5) / 255 - location) * inverse_scale
-        # log(F(above) - F(below)) = -softplus(-above) - softplus(below) + log(1 - e^(below-above)):
-        # exact in every tail, where the difference of two sigmoids would round to zero.
-        width = inverse_scale / 255
-        inside = -F.softplus(-above) - F.softplus(below) + torch.log(-torch.expm1(-width))
-        return torch.where(
-            level <= 0,
-            F.logsigmoid(above),
-            torch.where(level >= 255, F.logsigmoid(-below), inside),
-        )
+        return log_mass_of_logistic(below, above, inverse_scale / 255, level <= 0, level >= 255)
 
     def mean(self, parameters: Tensor) -> Tensor:
         return parameters.chunk(2, dim=1)[0].clamp(0, 1)
 
     def bias(self, mean: Tensor) -> Tensor:
         return torch.cat([mean, torch.full_like(mean, -2.5)])
+
+
+def log_mass_of_logistic(
+    below: Tensor, above: Tensor, width: Tensor, is_lowest: Tensor, is_highest: Tensor
+) -> Tensor:
+    """Log-mass that the standard logistic law gives to a cell from `below` to `above`, which are
+    `width` apart; the lowest and the highest cell take the tails."""
+    # log(F(above) - F(below)) = -softplus(-above) - softplus(below) + log(1 - e^(below-above)):
+    # exact in every tail, where the difference of two sigmoids would round to zero.
+    inside = -F.softplus(-above) - F.softplus(below) + torch.log(-torch.expm1(-width))
+    highest_or_inside = torch.where(is_highest, F.logsigmoid(-below), inside)
+    return torch.where(is_lowest, F.logsigmoid(above), highest_or_inside)
 
 
 def output(name: Likelihoods, pictures: bool) -> Output:

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.errors import InvalidPicture
-from models.networks.outputs import Bernoulli
+from models.networks.inverse_cdf import draw_categories
+from models.networks.outputs import Bernoulli, log_mass_of_logistic
 
 PixelLikelihoods: TypeAlias = Literal["bernoulli", "categorical", "logistic_mixture"]
 
@@ -42,7 +43,7 @@ class PixelOutput(nn.Module, ABC):
     def draw(self, features: Tensor, earlier: Tensor, uniforms: Tensor) -> Tensor:
         """The level of a channel given those before it, (N, c), to int64 (N,): the smallest at
         which the cumulative mass reaches the uniform number, (N, uniforms_per_value)."""
-        return _inverse_cdf(self.masses(features, earlier), uniforms[:, 0])
+        return draw_categories(self.masses(features, earlier), uniforms[:, :1])[:, 0]
 
     def check(self, x: Tensor) -> None:
         """Raises InvalidPicture where x has values without probability."""
@@ -157,7 +158,7 @@ class LogisticMixture(PixelOutput):
     def draw(self, features: Tensor, earlier: Tensor, uniforms: Tensor) -> Tensor:
         mixture = self._mixture(features)
         weights = self._joint(mixture, earlier).softmax(dim=-1)
-        component = _inverse_cdf(weights, uniforms[:, 0])[:, None]
+        component = draw_categories(weights, uniforms[:, :1])
         mean, log_scale = (
             each.gather(1, component)[:, 0] for each in self._channel(mixture, earlier)
         )
@@ -200,15 +201,8 @@ class LogisticMixture(PixelOutput):
         centred = self.scaled(levels) - mean
         above = (centred + self.half_width) * inverse_scale
         below = (centred - self.half_width) * inverse_scale
-        # log(F(above) - F(below)) = -softplus(-above) - softplus(below) + log(1 - e^(below-above)):
-        # exact in every tail, where the difference of two sigmoids would round to zero.
         width = 2 * self.half_width * inverse_scale
-        inside = -F.softplus(-above) - F.softplus(below) + torch.log(-torch.expm1(-width))
-        return torch.where(
-            levels <= 0,
-            F.logsigmoid(above),
-            torch.where(levels >= self.levels - 1, F.logsigmoid(-below), inside),
-        )
+        return log_mass_of_logistic(below, above, width, levels <= 0, levels >= self.levels - 1)
 
 
 def pixel_output(
@@ -223,10 +217,3 @@ def pixel_output(
 def _pair(channel: int, before: int) -> int:
     """Number of the pair in the order (1, 0), (2, 0), (2, 1), ..."""
     return channel * (channel - 1) // 2 + before
-
-
-def _inverse_cdf(masses: Tensor, uniforms: Tensor) -> Tensor:
-    """Smallest index whose cumulative mass reaches the number: (N, K) and (N,) to (N,)."""
-    # Rounding may leave the last sum below 1.
-    reached = masses.cumsum(dim=-1)[:, :-1] < uniforms[:, None]
-    return reached.sum(dim=-1)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.errors import InvalidPicture
 from models.learning import Passes
+from models.networks.inverse_cdf import draw_categories
 from models.networks.outputs import Bernoulli
 
 SymbolKind: TypeAlias = Literal["binary", "levels"]
@@ -52,9 +53,7 @@ class Symbols(ABC):
 
     def draw(self, parameters: Tensor, uniform: Tensor) -> Tensor:
         """The smallest symbol i with u <= F(i): (..., numbers) and u (...) to int64 (...)."""
-        cumulated = self.probabilities(parameters).cumsum(dim=-1)
-        drawn = torch.searchsorted(cumulated, uniform[..., None].contiguous()).squeeze(-1)
-        return drawn.clamp(max=self.count - 1)  # where rounding leaves F(K - 1) below u
+        return draw_categories(self.probabilities(parameters), uniform[..., None]).squeeze(-1)
 
     def marginals(self, passes: Passes, read: Callable[[Tensor], Tensor], length: int) -> Tensor:
         """The numbers that say how often each symbol stands at each place, (S, numbers).
