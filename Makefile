@@ -44,8 +44,9 @@ demo: .venv/installed $(STARTER_BUNDLES)
 	@PORT=$(PORT) HOST=$(HOST) sh deploy/try.sh
 	@exec $(BIN)/latentd serve --host $(HOST) --port $(PORT)
 
+# Two processes: the service's tests share one server and stay together.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from service.bodies import parse, read_text
 from service.calls import Call
-from service.catalog import Catalog
+from service.catalog import Catalog, Served
 from service.engine import Engine
 from service.headers import header, header_list
 from service.negotiation import preferred
@@ -73,21 +73,28 @@ def call_of(operation: Operation) -> Any:
         served = await service.catalog.acquire(name)
         if served is not known:
             check_served(served, operation, service.operations)  # it may be another version
-        state = request.scope["state"]
-        return Call(
-            served,
-            operation.name,
-            chosen,
-            service.settings.limits,
-            service.engine,
-            service.pool,
-            caller,
-            state["deadline"],
-            state["timings"],
-            state["request_id"],
-        )
+        return make_call(request, service, served, operation.name, chosen)
 
     return Depends(dependency)
+
+
+def make_call(
+    request: Request, service: Service, served: Served, operation: str, chosen: str
+) -> Call:
+    """A call whose answer goes out in the chosen format."""
+    state = request.scope["state"]
+    return Call(
+        served,
+        operation,
+        chosen,
+        service.settings.limits,
+        service.engine,
+        service.pool,
+        caller_of(request, service.settings),
+        state["deadline"],
+        state["timings"],
+        state["request_id"],
+    )
 
 
 def caller_of(request: Request, settings: Settings) -> str:

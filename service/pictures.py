@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -163,11 +163,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 def webp(levels: Tensor) -> bytes:
     """A picture, uint8 (C, H, W), as a lossless WebP file."""
-    values = levels.permute(1, 2, 0).contiguous().numpy()
-    picture = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
-    file = io.BytesIO()
-    picture.save(file, "WEBP", lossless=True)
-    return file.getvalue()
+    return _file_of(levels, "WEBP", lossless=True)
 
 
 def compressed_bits(x: Tensor) -> list[int]:
@@ -175,17 +171,17 @@ def compressed_bits(x: Tensor) -> list[int]:
     lossless WebP file."""
     found = []
     for levels in levels_of(x):
-        files = (_pillow_png(levels), webp(levels))
+        files = (_file_of(levels, "PNG", optimize=True), webp(levels))
         found.append(8 * min(len(each) for each in files))
     return found
 
 
-def _pillow_png(levels: Tensor) -> bytes:
-    """As small as Pillow makes it."""
+def _file_of(levels: Tensor, kind: str, **options: Any) -> bytes:
+    """A picture, uint8 (C, H, W), as Pillow writes it."""
     values = levels.permute(1, 2, 0).contiguous().numpy()
-    file = io.BytesIO()
     picture = Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values)
-    picture.save(file, "PNG", optimize=True)
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
     return file.getvalue()
 
 

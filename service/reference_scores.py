@@ -1,29 +1,78 @@
-"""Likelihoods of a model's own reference pictures, scored once while it is in memory."""
+"""A model's own reference pictures and their scores, made once while the model is in memory."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from models.errors import InvalidInput
+from models.errors import InvalidInput, LatentdError
 from service.calls import Call, row_keys
 from service.catalog import Served
+from service.pictures import compressed_bits
 from service.work import LogProb, Rows
 
 MOST = 512  # reference pictures; a p-value is then known to within 0.02
 
-_scores: WeakKeyDictionary[Served, asyncio.Task[Tensor]] = WeakKeyDictionary()
+Held: TypeAlias = tuple[Tensor, Tensor | None]
+T = TypeVar("T")
+Make: TypeAlias = Callable[[Call], Awaitable[T]]
+
+_made: WeakKeyDictionary[Served, dict[str, asyncio.Task[object]]] = WeakKeyDictionary()
 
 
-def reference_of(served: Served) -> tuple[Tensor, Tensor | None]:
+async def reference_of(call: Call) -> Held:
     """Held-out rows, (N, *shape), and their conditions, (N, width) or None.
 
     Raises:
         InvalidInput: the bundle has none.
     """
+    return await _once(call, _read)
+
+
+async def reference_nats(call: Call) -> Tensor:
+    """The model's log-likelihood of each reference picture, float64 (N,)."""
+    return await _once(call, _score)
+
+
+async def reference_nats_of_files(call: Call) -> Tensor:
+    """What each reference picture takes as a lossless file, in nats, float64 (N,)."""
+    return await _once(call, _compress)
+
+
+async def nats_of_files(call: Call, x: Tensor) -> Tensor:
+    """What pictures, (N, C, H, W) in [0, 1], take as lossless files, in nats, float64 (N,)."""
+    bits = await call.in_thread(lambda: compressed_bits(x))
+    return torch.tensor(bits, dtype=torch.float64) * math.log(2)
+
+
+async def _once(call: Call, make: Make[T]) -> T:
+    """Whoever asks first has it made; the others wait for the same."""
+    tasks = _made.setdefault(call.served, {})
+    while True:
+        task = tasks.get(make.__name__)
+        is_mine = task is None
+        if task is None:
+            task = tasks[make.__name__] = asyncio.ensure_future(make(call))
+        try:
+            return cast(T, await asyncio.shield(task))
+        except LatentdError:
+            if tasks.get(make.__name__) is task:
+                del tasks[make.__name__]
+            if is_mine:  # else it failed by another caller's deadline or share
+                raise
+
+
+async def _read(call: Call) -> Held:
+    return await call.in_thread(lambda: _held_out(call.served))
+
+
+def _held_out(served: Served) -> Held:
     reference = served.bundle.reference()
     held_out = reference.held_out[:MOST]
     if not len(held_out):
@@ -37,19 +86,13 @@ def reference_of(served: Served) -> tuple[Tensor, Tensor | None]:
     return (x.float() / 255 if served.has_pictures else x.float()), y
 
 
-async def reference_scores(call: Call) -> Tensor:
-    """Nats of each reference picture, float64. Whoever asks first has them made; the others wait
-    for the same."""
-    served = call.served
-    task = _scores.get(served)
-    if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-        task = _scores[served] = asyncio.create_task(_score(call))
-    return await asyncio.shield(task)
-
-
 async def _score(call: Call) -> Tensor:
-    x, y = await call.in_thread(lambda: reference_of(call.served))
+    x, y = await reference_of(call)
     tensors = {"x": x} if y is None else {"x": x, "y": y}
     found = await call.run(LogProb(1), Rows(len(x), tensors, row_keys(0, 0, len(x))))
-    nats: Tensor = found["nats"].double()
-    return nats
+    return cast(Tensor, found["nats"]).double()
+
+
+async def _compress(call: Call) -> Tensor:
+    x, _ = await reference_of(call)
+    return await nats_of_files(call, x)

@@ -443,23 +443,32 @@ class LogProb(Work):
 
 
 @dataclass(frozen=True)
-class Compress(Work):
-    """All pictures of a row, `x` of shape (1, count, C, H, W), to one stream of bytes. Pictures of
-    one request make one row, as streams of their own would each waste their last bits."""
+class Coding(Work):
+    """Work of all pictures of a request in one row: streams of their own would each waste their
+    last bits."""
 
     count: int
 
-    name = "compress"
     needs = Codec
     shape = 1
 
     @property
     def plan(self) -> Work:
-        return Compress(1)
+        return Compress(1)  # decompression is the same computation
 
     @property
     def has_one_shape(self) -> bool:
         return True
+
+    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
+        return seconds_of(self.plan) * self.count
+
+
+@dataclass(frozen=True)
+class Compress(Coding):
+    """Pictures `x`, (1, count, C, H, W), to one stream of bytes."""
+
+    name = "compress"
 
     def steps(self, model: Codec, rows: Rows, device: torch.device) -> Steps[Outputs]:
         coder = writer(model.coder)
@@ -469,27 +478,12 @@ class Compress(Work):
         content = np.frombuffer(coder.to_bytes(), np.uint8).copy()
         return Outputs({"stream": torch.from_numpy(content)[None]})
 
-    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
-        return seconds_of(self.plan) * self.count
-
 
 @dataclass(frozen=True)
-class Decompress(Work):
+class Decompress(Coding):
     """A `stream` of bytes, (1, L), to the pictures that it was made of, (1, count, C, H, W)."""
 
-    count: int
-
     name = "decompress"
-    needs = Codec
-    shape = 1
-
-    @property
-    def plan(self) -> Work:
-        return Compress(1)  # the same computation
-
-    @property
-    def has_one_shape(self) -> bool:
-        return True
 
     def steps(self, model: Codec, rows: Rows, device: torch.device) -> Steps[Outputs]:
         coder = reader(model.coder, rows.tensors["stream"][0].cpu().numpy().tobytes())
@@ -497,9 +491,6 @@ class Decompress(Work):
         condition = None if y is None else y.expand(self.count, -1)
         x = yield from model.decompressing(self.count, coder, condition)
         return Outputs({"x": x[None]})
-
-    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
-        return seconds_of(self.plan) * self.count
 
 
 def tempered(z: Tensor, temperature: Tensor, truncation: Tensor) -> Tensor:

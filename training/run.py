@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from lightning_fabric import Fabric
 from pydantic import ValidationError
+from torch import distributed
 
 from models import registry
 from models.bundle import save_bundle
@@ -72,12 +73,20 @@ def train(recipe: Recipe, place: Place) -> Outcome | None:
         place.directory.refuse_if_used()  # before there are processes that would wait for this one
     fabric = make_fabric(recipe, place)
     with ExitStack() as stack:
+        stack.callback(_leave_others)
         if fabric.is_global_zero:
             stack.enter_context(place.directory.locked())
             if place.beginning == "restart":
                 place.directory.clear()
         fabric.barrier()
         return _train(recipe, place, fabric)
+
+
+def _leave_others() -> None:
+    """Ends what ties this process to the others of the run: its threads, where they outlive the
+    interpreter, abort the process."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def make_fabric(recipe: Recipe, place: Place) -> Fabric:

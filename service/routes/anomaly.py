@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from starlette.responses import Response
-from torch import Tensor
 
 from metrics.anomaly import p_values
 from models.capabilities import Density
@@ -26,8 +24,7 @@ from service.inputs import (
     pictures_of,
 )
 from service.operations import Operation
-from service.pictures import compressed_bits
-from service.reference_scores import reference_of, reference_scores
+from service.reference_scores import nats_of_files, reference_nats, reference_nats_of_files
 from service.work import LogProb, Rows
 
 Score = Literal["likelihood", "typicality", "complexity"]
@@ -91,12 +88,10 @@ async def anomaly(
     # Noise of its own, so that the same picture has the same score always.
     rows = Rows(count, tensors, row_keys(0, 0, count), names_of_inputs(body))
     found = await call.run(LogProb(1), rows)
-    reference, _ = reference_of(call.served)
-    known = await reference_scores(call)
-    own, others = found["nats"].double(), known
+    own, others = found["nats"].double(), await reference_nats(call)
     if body.score == "complexity":
-        own = own + await _nats_of_format(call, x)
-        others = others + await _nats_of_format(call, reference)
+        own = own + await nats_of_files(call, x)
+        others = others + await reference_nats_of_files(call)
     elif body.score == "typicality":
         own, others = -(own - others.mean()).abs(), -(others - others.mean()).abs()
     p = p_values(own, others)
@@ -110,9 +105,3 @@ async def anomaly(
     arrays = {"p_value": p, "score": own, "nats": found["nats"]}
     facts = {"score": body.score, "reference_pictures": len(others)}
     return await answer_numbers(call, None, arrays, "anomalies", each, facts)
-
-
-async def _nats_of_format(call: Call, x: Tensor) -> Tensor:
-    """What lossless files of pictures take, in nats, (N,)."""
-    bits = await call.in_thread(lambda: compressed_bits(x))
-    return torch.tensor(bits, dtype=torch.float64) * torch.log(torch.tensor(2.0)).double()

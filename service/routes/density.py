@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import torch
@@ -12,8 +11,8 @@ from torch import Tensor
 
 from models.capabilities import Conditional, Density
 from models.errors import InvalidInput, NotSupported
-from service.calls import Call, row_keys
-from service.dependencies import ModelName, ServiceDep, caller_of
+from service.calls import row_keys
+from service.dependencies import ModelName, ServiceDep, make_call
 from service.negotiation import PNG
 from service.operations import problems
 from service.pictures import png
@@ -48,20 +47,9 @@ async def density(
     served = await service.catalog.acquire(name)
     if served.shape != (2,) or not served.offers(Density) or served.offers(Conditional):
         raise NotSupported("density.png is of models that give a density to points of the plane")
-    state = request.scope["state"]
-    call = Call(
-        served,
-        "density",
-        PNG,
-        service.settings.limits,
-        service.engine,
-        service.pool,
-        caller_of(request, service.settings),
-        state["deadline"],
-        state["timings"],
-        state["request_id"],
-    )
-    bounds = await asyncio.to_thread(lambda: _bounds(call, (left, right, bottom, top)))
+    call = make_call(request, service, served, "density", PNG)
+    data, _ = await reference_of(call)
+    bounds = _bounds(data, (left, right, bottom, top))
     x = _grid(bounds, size)
     found = await call.run(LogProb(1), Rows(len(x), {"x": x}, row_keys(0, 0, len(x))))
     heights = found["nats"].double().exp().reshape(size, size)
@@ -76,14 +64,13 @@ SIDES = ("left", "right", "bottom", "top")
 
 
 def _bounds(
-    call: Call, wanted: tuple[float | None, float | None, float | None, float | None]
+    data: Tensor, wanted: tuple[float | None, float | None, float | None, float | None]
 ) -> tuple[float, float, float, float]:
-    """Of the picture: what is asked for, else those of the reference."""
-    x, _ = reference_of(call.served)
-    low, high = x.min(dim=0).values.tolist(), x.max(dim=0).values.tolist()
-    data = (low[0], high[0], low[1], high[1])
+    """Of the picture: what is asked for, else those of the data."""
+    low, high = data.min(dim=0).values.tolist(), data.max(dim=0).values.tolist()
+    known = (low[0], high[0], low[1], high[1])
     left, right, bottom, top = (
-        given if given is not None else known for given, known in zip(wanted, data, strict=True)
+        given if given is not None else own for given, own in zip(wanted, known, strict=True)
     )
     if left >= right:
         raise InvalidInput("must lie right of `left`", "right")

@@ -91,13 +91,25 @@ def server(settings_of) -> Iterator[Server]:
         yield found
 
 
+@pytest.fixture(scope="session")
+def few_bundles_dir(bundles_dir, tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("few")
+    pictures = ("vae-pictures", "dcgan-pictures")
+    for name in ("vae-grey", "cvae-grey", "pca-grey", "walk-grey", *pictures):
+        (directory / name).symlink_to(bundles_dir / name)
+    return directory
+
+
 @pytest.fixture
-def own_server(settings_of) -> Iterator[Callable[..., Server]]:
-    """Makes servers with settings of their own, for tests that break or fill them."""
+def own_server(settings_of, few_bundles_dir) -> Iterator[Callable[..., Server]]:
+    """Makes servers with settings of their own, for tests that break or fill them.
+
+    They serve a few models: to warm up every one there is takes a minute.
+    """
     with_exit = []
 
     def make(**settings) -> Server:
-        manager = running(settings_of(**settings))
+        manager = running(settings_of(**{"bundles_dir": few_bundles_dir, **settings}))
         with_exit.append(manager)
         return manager.__enter__()
 
@@ -110,6 +122,15 @@ def pytest_configure(config) -> None:
     config.addinivalue_line(
         "markers", "offering(*capabilities): once for every model that offers them, as `model`"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items) -> None:
+    """Keeps this room's tests in one process, where several run: they share a server."""
+    room = Path(__file__).parent
+    for item in items:
+        if room in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("service"))
 
 
 def pytest_generate_tests(metafunc) -> None:
