@@ -30,14 +30,15 @@ Condition: TypeAlias = Tensor
 class LatentSpace(BaseModel):
     """A space of latents: its name, the shape of one latent, and its prior.
 
-    Under a categorical prior a latent is one-hot, and one between two of them is a blend.
+    Under a categorical prior a latent is one-hot, and one between two of them is a blend. A fitted
+    prior is a density that was learned from the codes of the training rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     shape: tuple[int, ...]
-    prior: Literal["standard_normal", "categorical"]
+    prior: Literal["standard_normal", "categorical", "fitted"]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """What a family says about how it is learned.
 
-A family says *what* is learned, by one of the three classes here; the algorithms of the training
-room say *when* and in which order. Every family names one of them on its class line.
+A family says *what* is learned, by one of the first three classes here; the algorithms of the
+training room say *when* and in which order. Every family names one of them on its class line. One
+that is learned in several parts, each with an end of its own, is `Staged` too.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,6 +39,54 @@ Passes: TypeAlias = Callable[[], Iterable[Batch]]
 
 # Named scalars; `loss` is the one to minimise, the others are logged beside it.
 Losses: TypeAlias = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training with an end of its own.
+
+    Args:
+        name: `[stages.NAME]` of a recipe gives it settings of its own.
+        learner: the module that is learned; of one of the three classes below.
+        view: what the learner sees of a batch of training rows; None where that is the rows
+            themselves. Asked without gradients, while the whole model is in evaluation mode.
+        frozen: modules of the learner that this stage leaves alone.
+    """
+
+    name: str
+    learner: nn.Module
+    view: Callable[[Batch], Batch] | None = None
+    frozen: Sequence[nn.Module] = ()
+
+    @torch.no_grad()
+    def seen(self, batch: Batch) -> Batch:
+        """A batch as the learner sees it."""
+        return batch if self.view is None else self.view(batch)
+
+    @contextmanager
+    def with_frozen(self) -> Iterator[None]:
+        """What is to be left alone takes no gradients within the block."""
+        frozen = [each for module in self.frozen for each in module.parameters()]
+        for each in frozen:
+            each.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for each in frozen:
+                each.requires_grad_(True)
+
+
+class Staged(ABC):
+    """Learned in several parts, one after the other (layer by layer; codes, then their prior)."""
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """All parts, in their order; the family itself is commonly the learner of one of them."""
+
+
+def stages_of(model: nn.Module) -> tuple[Stage, ...]:
+    """The parts in which a family is learned: one, unless it says otherwise."""
+    return model.stages() if isinstance(model, Staged) else (Stage("model", model),)
 
 
 class ClosedForm(ABC):

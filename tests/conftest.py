@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from torch import Tensor
+from torch import Tensor, nn
 
 import tests.families  # noqa: F401 - registers them
 from models import registry
 from models.capabilities import Capability, Conditional, offers
 from models.conditions import ConditionSchema
 from models.family import Family, FamilyConfig
-from models.learning import Adversarial, Batch, ClosedForm, Gradient
+from models.learning import Adversarial, Batch, ClosedForm, Gradient, stages_of
 from models.noise import Noise
 
 # Tiny networks gain nothing by threads, which wait for each other on a busy machine.
@@ -80,6 +80,14 @@ def _trained(name: str) -> Trained:
 
 def learn(model: Family[FamilyConfig], batches: list[Batch], epochs: int = 8) -> None:
     """The least training that tells a family's own mathematics right from wrong."""
+    for stage in stages_of(model):
+        model.eval()
+        with stage.with_frozen():
+            _learn(stage.learner, [stage.seen(batch) for batch in batches], epochs)
+
+
+def _learn(model: nn.Module, batches: list[Batch], epochs: int) -> None:
+    model.train()
     if isinstance(model, ClosedForm):
         model.fit(lambda: batches)
         return
@@ -90,7 +98,7 @@ def learn(model: Family[FamilyConfig], batches: list[Batch], epochs: int = 8) ->
     ]
     if isinstance(model, Gradient):
         model.prepare(lambda: batches)
-        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
         for batch, noise in steps:
             _descend(optimizer, model.losses(batch, noise, 1.0)["loss"])
     elif isinstance(model, Adversarial):

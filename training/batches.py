@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.conditions import ConditionSchema
-from models.learning import Batch
+from models.learning import Batch, Stage
 from models.noise import Noise
 from training.data.dataset import DataSet, Split
 from training.noise import generator
@@ -55,6 +55,16 @@ class Rows:
         """All rows once, in batches of `size`, the last perhaps smaller."""
         for start in range(0, len(self), size):
             yield self.batch(slice(start, start + size), None, device)
+
+
+def seen_by(stage: Stage, rows: Rows, device: torch.device) -> Rows:
+    """Rows as a stage's learner sees them (codes, say, of the pictures), made once."""
+    if stage.view is None or not len(rows):
+        return rows
+    batches = [stage.seen(batch) for batch in rows.in_order(ROWS_OF_A_PASS, device)]
+    x = torch.cat([batch.x.cpu() for batch in batches])
+    conditions = [batch.condition.cpu() for batch in batches if batch.condition is not None]
+    return Rows(x.numpy(), torch.cat(conditions).numpy() if conditions else None, redraw=False)
 
 
 def schema_of(data: DataSet) -> ConditionSchema:

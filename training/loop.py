@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.errors import InvalidConfig
-from models.learning import Batch
+from models.learning import Batch, Stage
 from training.algorithms.algorithm import Stepwise, Validated
 from training.averaging import Average
 from training.batches import Rows
@@ -28,7 +28,6 @@ from training.errors import TrainingDiverged, TrainingInterrupted
 from training.logs import Logs
 from training.meter import Meter
 from training.noise import StepNoise, order
-from training.recipe import Recipe
 from training.signals import interruptions
 from training.validation import validation_losses
 
@@ -37,19 +36,39 @@ STEPS_BETWEEN_AGREEMENTS = 10  # of several processes, about whether to stop
 
 @dataclass
 class Standing:
-    """How far a run is: what a checkpoint holds beside the weights."""
+    """How far a run is: what a checkpoint holds beside the weights.
 
+    Args:
+        stage: number of the part of the training that runs.
+        first_step: how many steps the parts before it took.
+        step: how many this one has taken.
+    """
+
+    stage: int = 0
+    first_step: int = 0
     step: int = 0
     best_loss: float = math.inf
     best_step: int = 0
     validations_without_gain: int = 0
     stopped_early: bool = False
 
+    @property
+    def done(self) -> int:
+        """Steps of the whole run."""
+        return self.first_step + self.step
+
+
+def standing_of(checkpoint: Checkpoint) -> Standing:
+    """Where a run stood when a checkpoint was written."""
+    return Standing(**checkpoint.facts["standing"])
+
 
 class Loop:
     """Runs an algorithm from where it stands to its end.
 
     Args:
+        model: all of it, of which the algorithm's is a part.
+        standing: where it begins.
         train, validation: rows; `validation` may be empty for what needs none.
         identity: what a checkpoint must agree with to be continued from.
         show_samples: a grid of samples of the model as it is, as a PNG file.
@@ -57,15 +76,19 @@ class Loop:
 
     def __init__(
         self,
+        model: nn.Module,
+        stage: Stage,
         algorithm: Stepwise,
-        recipe: Recipe,
+        seed: int,
+        standing: Standing,
         train: Rows,
         validation: Rows,
         checkpoints: CheckpointFolder,
         identity: dict[str, Any],
         show_samples: Callable[[], bytes],
     ) -> None:
-        self.algorithm, self.recipe, self.settings = algorithm, recipe, recipe.training
+        self.model, self.stage, self.algorithm = model, stage, algorithm
+        self.settings, self.seed = algorithm.training, seed
         self.fabric: Fabric = algorithm.fabric
         self.train, self.validation = train, validation
         self.checkpoints, self.identity = checkpoints, identity
@@ -74,7 +97,7 @@ class Loop:
         self.steps_per_epoch = len(train) // self.rows_per_step
         self._check()
         self.steps = self.settings.steps or (self.settings.epochs or 0) * self.steps_per_epoch
-        self.standing = Standing()
+        self.standing = standing
         self.best: dict[str, Tensor] = {}
         self.average: Average | None = None
         self._order: tuple[int, Tensor] | None = None
@@ -101,9 +124,8 @@ class Loop:
 
     def set_up(self, checkpoint: Checkpoint | None) -> None:
         """Make optimizers and average, and continue from a checkpoint if there is one."""
-        if checkpoint is not None:
-            self.algorithm.model.load_state_dict(checkpoint.part("model"))
-        self.algorithm.set_up(self.steps)
+        with self.stage.with_frozen():
+            self.algorithm.set_up(self.steps)
         if self.settings.ema is not None:
             self.average = Average(self.algorithm.model, self.settings.ema)
         if checkpoint is None:
@@ -112,7 +134,7 @@ class Loop:
         if self.average is not None:
             self.average.restore(checkpoint.part("average"))
         self.best = checkpoint.part("best")
-        self.standing = Standing(step=checkpoint.step, **checkpoint.facts["standing"])
+        self.standing = standing_of(checkpoint)
         self.fabric.strategy.precision.load_state_dict(checkpoint.facts["precision"])
 
     def run(self, logs: Logs | None) -> None:
@@ -122,12 +144,17 @@ class Loop:
             TrainingDiverged: a loss or a weight is no longer finite.
             TrainingInterrupted: a signal came; the checkpoint is written.
         """
-        standing, model = self.standing, self.algorithm.model
+        standing, learner = self.standing, self.algorithm.model
         epochs = self.steps / self.steps_per_epoch
         meter = Meter(self.fabric)
         last_saved = time.monotonic()
-        model.train()
-        with interruptions() as interruption, display(self.steps, epochs, standing.step) as shown:
+        self.model.eval()
+        learner.train()
+        with (
+            self.stage.with_frozen(),
+            interruptions() as interruption,
+            display(self.steps, epochs, standing.step) as shown,
+        ):
             while standing.step < self.steps and not standing.stopped_early:
                 losses = self._step(standing.step)
                 standing.step += 1
@@ -142,8 +169,9 @@ class Loop:
                     self._validate(self.algorithm, logs, shown)
                 if logs is not None and self._is_due("sample_every"):
                     with self._averaged():
-                        logs.write_samples(step, self.show_samples())
-                    model.train()
+                        logs.write_samples(standing.done, self.show_samples())
+                    self.model.eval()
+                    learner.train()
 
                 ends = is_last or standing.stopped_early
                 minutes = (time.monotonic() - last_saved) / 60
@@ -181,7 +209,7 @@ class Loop:
     def _batches(self, step: int, noise: StepNoise) -> Iterator[Batch]:
         epoch, place = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
-            seen = torch.from_numpy(order(self.recipe.seed, epoch, len(self.train)))
+            seen = torch.from_numpy(order(self.seed, epoch, len(self.train)))
             self._order = (epoch, seen)
         chosen = self._order[1][place * self.rows_per_step :][: self.rows_per_step]
         rank, processes = noise.shard
@@ -192,7 +220,8 @@ class Loop:
     def _noise(self, step: int) -> StepNoise:
         shard = (self.fabric.global_rank, self.fabric.world_size)
         rows, device = self.settings.batch_size, self.fabric.device
-        return StepNoise(self.recipe.seed, step, rows, device=device, shard=shard)
+        step += self.standing.first_step
+        return StepNoise(self.seed, step, rows, device=device, shard=shard)
 
     def _is_due(self, setting: str) -> bool:
         every = getattr(self.settings, setting) or self.steps_per_epoch
@@ -207,15 +236,16 @@ class Loop:
 
     def _write(self, logs: Logs | None, shown: Display, values: dict[str, float]) -> None:
         if logs is not None and values:
-            step = self.standing.step
-            logs.write(step, step / self.steps_per_epoch, values)
+            step, prefix = self.standing.step, f"{self.stage.name}_" if self.standing.stage else ""
+            named = {f"{prefix}{name}": value for name, value in values.items()}
+            logs.write(self.standing.done, step / self.steps_per_epoch, named)
             shown.show(values)
 
     def _validate(self, algorithm: Validated, logs: Logs | None, shown: Display) -> None:
         if not len(self.validation):
             return
         with self._averaged():
-            values = validation_losses(algorithm, self.validation, self.recipe.seed, self.fabric)
+            values = validation_losses(algorithm, self.validation, self.seed, self.fabric)
             standing, loss = self.standing, values["loss"]
             if loss < standing.best_loss:
                 standing.best_loss, standing.best_step = loss, standing.step
@@ -250,7 +280,7 @@ class Loop:
 
     def _save(self) -> None:
         """Write a checkpoint, unless a weight is no longer finite."""
-        model = self.algorithm.model.state_dict()
+        model = self.model.state_dict()
         for name, each in model.items():
             if each.is_floating_point() and not each.isfinite().all():
                 raise self._diverged(f"{name} is not finite after step {self.standing.step}")
@@ -263,13 +293,12 @@ class Loop:
             "best": self.best,
         }
         tensors = {f"{part}.{k}": v for part, each in parts.items() for k, v in each.items()}
-        standing = {**vars(self.standing)}
         facts = {
             "identity": self.identity,
             "precision": self.fabric.strategy.precision.state_dict(),
-            "standing": standing,
+            "standing": {**vars(self.standing)},
         }
-        self.checkpoints.write(Checkpoint(standing.pop("step"), tensors, facts))
+        self.checkpoints.write(Checkpoint(self.standing.done, tensors, facts))
 
     def _diverged(self, what: str) -> TrainingDiverged:
         files = self.checkpoints.files()

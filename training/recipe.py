@@ -100,6 +100,7 @@ class Recipe(_Section):
     data: Data
     model: dict[str, Any] = {}  # the family's own configuration
     training: Training = Training()
+    stages: dict[str, Training] = {}  # for those after the first, by name
     evaluation: Evaluation = Evaluation()
     bundle: Bundling = Bundling()
 

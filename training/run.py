@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +19,10 @@ from models.bundle import save_bundle
 from models.conditions import ConditionSchema
 from models.errors import InvalidConfig, nearest
 from models.family import ConditionalConfig, Family, FamilyConfig
+from models.learning import Stage, stages_of
 from training.algorithms import algorithm_of
-from training.algorithms.algorithm import Stepwise
-from training.batches import ROWS_OF_A_PASS, Rows, binarized, conditions_of, schema_of
+from training.algorithms.algorithm import Algorithm, Stepwise
+from training.batches import ROWS_OF_A_PASS, Rows, binarized, conditions_of, schema_of, seen_by
 from training.bundling import provenance_of, reference_of
 from training.card import model_card
 from training.checkpoints import Checkpoint
@@ -31,8 +33,8 @@ from training.errors import CannotResume
 from training.evaluation import Measurement, evaluate
 from training.identity import differences, identity_of
 from training.logs import Logs
-from training.loop import Loop
-from training.recipe import Recipe
+from training.loop import Loop, Standing, standing_of
+from training.recipe import Recipe, Training
 from training.samples import sample_grid
 
 
@@ -139,10 +141,39 @@ def build_model(recipe: Recipe, data: DataSet) -> Family[FamilyConfig]:
         return registry.build(recipe.family, config)
 
 
+def stage_algorithms(
+    model: Family[FamilyConfig], recipe: Recipe, fabric: Fabric
+) -> list[tuple[Stage, Algorithm]]:
+    """The parts of a model's training, each with what learns it.
+
+    `[training]` is for the first part, and for each other of many steps that has no settings of
+    its own.
+
+    Raises:
+        InvalidConfig: the recipe has settings for a part that is none, or that mean nothing to it.
+    """
+    stages = stages_of(model)
+    names = [stage.name for stage in stages]
+    for name in recipe.stages:
+        if name not in names[1:]:
+            raise InvalidConfig(
+                f"stages.{name}: {recipe.family} has no such part of its training after the first"
+                f"{nearest(name, names[1:])}",
+                f"stages.{name}",
+            )
+    found = []
+    for index, stage in enumerate(stages):
+        algorithm = algorithm_of(type(stage.learner))
+        settings = recipe.training if index == 0 or issubclass(algorithm, Stepwise) else Training()
+        settings = recipe.stages.get(stage.name, settings)
+        found.append((stage, algorithm(stage.learner, settings, fabric)))
+    return found
+
+
 def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
     data = _load(recipe, place, fabric)
     model = build_model(recipe, data).to(fabric.device)
-    algorithm = algorithm_of(type(model))(model, recipe.training, fabric)
+    parts = stage_algorithms(model, recipe, fabric)
     config = model.config
     schema = config.condition if isinstance(config, ConditionalConfig) else ConditionSchema()
     mode, seed = recipe.data.binarize, recipe.seed
@@ -151,53 +182,70 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
         name: Rows(split.values, conditions_of(split, schema), redraw=False)
         for name, split in fixed.items()
     }
+    redrawn = None
+    if mode == "stochastic":
+        redrawn = Rows(data.train.values, conditions_of(data.train, schema), redraw=True)
 
     def show_samples() -> bytes:
-        return sample_grid(model, ready["test"], recipe.seed, fabric.device)
+        return sample_grid(model, ready["test"], seed, fabric.device)
 
     identity = identity_of(recipe, data.digest)
     checkpoint = _last_checkpoint(place, fabric, identity)
-    if checkpoint is None:
-        algorithm.prepare(lambda: ready["train"].in_order(ROWS_OF_A_PASS, fabric.device))
-    steps = 0
-    if isinstance(algorithm, Stepwise):
-        seen = ready["train"]
-        if mode == "stochastic":
-            conditions = conditions_of(data.train, schema)
-            seen = Rows(data.train.values, conditions, redraw=True)
-        loop = Loop(
-            algorithm,
-            recipe,
-            seen,
-            ready["validation"],
-            place.directory.checkpoints,
-            identity,
-            show_samples,
+    standing = Standing() if checkpoint is None else standing_of(checkpoint)
+    if checkpoint is not None:
+        model.load_state_dict(checkpoint.part("model"))
+    for index, (stage, algorithm) in enumerate(parts):
+        if index < standing.stage:
+            continue  # it ended before the checkpoint
+        model.eval()
+        train, validation = (
+            seen_by(stage, ready[name], fabric.device) for name in ("train", "validation")
         )
-        loop.set_up(checkpoint)
-        with ExitStack() as stack:
-            logs = None
-            if fabric.is_global_zero:
-                logs = stack.enter_context(Logs(place.directory.path, loop.standing.step))
-            loop.run(logs)
-        loop.finish()
-        steps = loop.standing.step
+        if checkpoint is None:
+            algorithm.prepare(partial(train.in_order, ROWS_OF_A_PASS, fabric.device))
+        if isinstance(algorithm, Stepwise):
+            loop = Loop(
+                model,
+                stage,
+                algorithm,
+                seed,
+                Standing(stage=index, first_step=standing.done),
+                redrawn if redrawn is not None and stage.view is None else train,
+                validation,
+                place.directory.checkpoints,
+                identity,
+                show_samples,
+            )
+            standing = _run(loop, place, checkpoint)
+            checkpoint = None
     if not fabric.is_global_zero:
         return None
     model.eval()
-    measurements = evaluate(model, ready["test"], recipe.evaluation, recipe.seed, fabric.device)
-    provenance = provenance_of(recipe, place.recipe_name, data, steps)
+    measurements = evaluate(model, ready["test"], recipe.evaluation, seed, fabric.device)
+    provenance = provenance_of(recipe, place.recipe_name, data, standing.done)
     card = model_card(model, recipe, data, provenance, measurements, place.command)
     digest = save_bundle(
         model,
         place.out,
         provenance=provenance,
-        reference=reference_of(fixed, schema, recipe.bundle.reference_rows, recipe.seed),
+        reference=reference_of(fixed, schema, recipe.bundle.reference_rows, seed),
         card=card,
         grid_png=show_samples(),
         metrics={each.name: each.value for each in measurements},
     )
-    return Outcome(digest, steps, measurements)
+    return Outcome(digest, standing.done, measurements)
+
+
+def _run(loop: Loop, place: Place, checkpoint: Checkpoint | None) -> Standing:
+    """One part of the training, from a checkpoint or its beginning to its end."""
+    loop.set_up(checkpoint)
+    with ExitStack() as stack:
+        logs = None
+        if loop.fabric.is_global_zero:
+            logs = stack.enter_context(Logs(place.directory.path, loop.standing.done))
+        loop.run(logs)
+    loop.finish()
+    return loop.standing
 
 
 def _load(recipe: Recipe, place: Place, fabric: Fabric) -> DataSet:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from models.learning import Batch
 
-Activation: TypeAlias = Literal["relu", "tanh", "silu", "leaky_relu"]
+Activation: TypeAlias = Literal["relu", "tanh", "sigmoid", "silu", "leaky_relu"]
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
     "leaky_relu": nn.LeakyReLU,
 }

@@ -13,7 +13,7 @@ from models.bundle import Provenance, Reference, save_bundle
 from models.capabilities import Conditional, capabilities_of
 from models.conditions import Boolean, Categorical, ConditionSchema, Continuous
 from models.family import Family, FamilyConfig
-from models.learning import Batch, ClosedForm, Gradient
+from models.learning import Batch, ClosedForm, Gradient, stages_of
 from models.noise import Noise
 
 PICTURE = (3, 8, 8)
@@ -50,10 +50,13 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConf
         condition = torch.from_numpy(SCHEMA.encode_columns(labels))
         return [Batch(x, condition if isinstance(model, Conditional) else None)]
 
-    if isinstance(model, ClosedForm):
-        model.fit(passes)
-    elif isinstance(model, Gradient):
-        model.prepare(passes)
+    model.eval()
+    for stage in stages_of(model):
+        seen = [stage.seen(batch) for batch in passes()]
+        if isinstance(stage.learner, ClosedForm):
+            stage.learner.fit(lambda seen=seen: seen)
+        elif isinstance(stage.learner, Gradient):
+            stage.learner.prepare(lambda seen=seen: seen)
     return model.eval()
 
 

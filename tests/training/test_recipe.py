@@ -13,7 +13,7 @@ from training import recipe as recipes
 from training.algorithms import algorithm_of
 from training.data.dataset import DataSet, Split
 from training.data.registry import options_type
-from training.run import build_model, check_settings
+from training.run import build_model, check_settings, stage_algorithms
 
 # What the data sets of the recipes look like, so that no test needs their files.
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "points2d": (2,)}
@@ -50,7 +50,7 @@ def test_a_recipe_that_comes_along_fits_its_data_and_its_algorithm(name):
 
     with torch.device("meta"):
         model = build_model(recipe, rows_like(recipe))
-    algorithm_of(type(model))(model, recipe.training, fabric=None)
+    stage_algorithms(model, recipe, fabric=None)
     assert model.config.shape == rows_like(recipe).shape
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from models.family import Family, FamilyConfig
+from torch import nn
+
 from training.algorithms.adversarial import AdversarialAlgorithm
 from training.algorithms.algorithm import Algorithm
 from training.algorithms.closed_form import ClosedFormAlgorithm
@@ -15,9 +16,9 @@ ALGORITHMS: tuple[type[Algorithm], ...] = (
 )
 
 
-def algorithm_of(family: type[Family[FamilyConfig]]) -> type[Algorithm]:
+def algorithm_of(learner: type[nn.Module]) -> type[Algorithm]:
     """The algorithm that learns models of this class."""
     for each in ALGORITHMS:
-        if issubclass(family, each.learns):
+        if issubclass(learner, each.learns):
             return each
-    raise TypeError(f"{family.__name__} names no class of models.learning on its class line")
+    raise TypeError(f"{learner.__name__} names no class of models.learning on its class line")

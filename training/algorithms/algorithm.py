@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.errors import InvalidConfig
-from models.family import Family, FamilyConfig
 from models.learning import Batch, Losses, Passes
 from training.noise import StepNoise
 from training.recipe import Training
@@ -22,7 +21,7 @@ class Algorithm(ABC):
     learns: ClassVar[type]  # that class
     settings: ClassVar[frozenset[str]]  # the keys of [training] that make a difference to it
 
-    def __init__(self, model: Family[FamilyConfig], training: Training, fabric: Fabric) -> None:
+    def __init__(self, model: nn.Module, training: Training, fabric: Fabric) -> None:
         """
         Raises:
             InvalidConfig: the recipe gives a setting that this algorithm has no use for, or
@@ -30,7 +29,7 @@ class Algorithm(ABC):
         """
         for name in sorted(training.model_fields_set - self.settings):
             raise InvalidConfig(
-                f"training.{name} means nothing to a {self.learns.__name__} family; leave it out",
+                f"training.{name} means nothing to a {self.learns.__name__} learner; leave it out",
                 f"training.{name}",
             )
         self.model: Any = model  # an instance of `learns` too
@@ -53,7 +52,7 @@ class Stepwise(Algorithm):
         }
     )
 
-    def __init__(self, model: Family[FamilyConfig], training: Training, fabric: Fabric) -> None:
+    def __init__(self, model: nn.Module, training: Training, fabric: Fabric) -> None:
         super().__init__(model, training, fabric)
         if training.epochs is None and training.steps is None:
             raise InvalidConfig("training: give epochs or steps", "training.epochs")

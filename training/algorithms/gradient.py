@@ -24,7 +24,7 @@ class GradientAlgorithm(Validated):
             self.fabric,
             self.model,
             self.model.losses,
-            self.model.parameters(),
+            [each for each in self.model.parameters() if each.requires_grad],
             self.training,
             self.training.learning_rate,
             steps,
