@@ -316,6 +316,50 @@ class Codec(Capability):
         """Take `count` pictures out of it again, equal to those put in."""
 
 
+class Denoiser(Capability):
+    """Takes off what a picture was corrupted with."""
+
+    @abstractmethod
+    def denoise(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """The clean pictures that x, (B, C, H, W) in [0, 1] or (B, D), are taken to come from."""
+
+
+class TangentSpace(Capability):
+    """Knows in which directions a picture can go without leaving the data."""
+
+    @abstractmethod
+    def tangents(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The leading right singular vectors of the encoder's Jacobian at each picture.
+
+        Args:
+            x: (B, C, H, W) in [0, 1], or (B, D).
+            count: how many, at most as many as a code has numbers.
+        Returns:
+            Unit vectors (B, count, *shape), and their singular values (B, count), falling.
+        """
+
+
+class Dictionary(Capability):
+    """Composes pictures of parts that can be shown."""
+
+    @abstractmethod
+    def atoms(self) -> Tensor:
+        """The parts, (K, *shape), of either sign: what one unit of each code number adds."""
+
+
+class BinaryCodes(Capability):
+    """Gives pictures short binary codes, near in Hamming distance for pictures that are alike."""
+
+    @property
+    @abstractmethod
+    def bits(self) -> int:
+        """Of a code; a multiple of 8."""
+
+    @abstractmethod
+    def binary_codes(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] to bool (B, bits)."""
+
+
 class Conditional(Capability):
     """Takes a condition."""
 

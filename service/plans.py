@@ -20,14 +20,17 @@ from torch import Tensor
 
 from models.capabilities import (
     AttributeClassifier,
+    BinaryCodes,
     Codec,
     Conditional,
+    Denoiser,
     Density,
     Encoder,
     Inpainter,
     Latent,
     Sampler,
     Stepwise,
+    TangentSpace,
 )
 from models.noise import Noise
 from models.steps import Steps, finished
@@ -37,15 +40,18 @@ from service.work import (
     Classify,
     Compress,
     Decode,
+    Denoise,
     Draw,
     Encode,
     FirstSteps,
+    Hash,
     Inpaint,
     LogProb,
     Outputs,
     Rows,
     Sample,
     SampleChains,
+    Tangents,
     Work,
 )
 
@@ -222,6 +228,12 @@ def works_of(served: Served) -> Iterator[Work]:
         yield Encode()
     if served.offers(AttributeClassifier):
         yield Classify()
+    if served.offers(Denoiser):
+        yield Denoise()
+    if served.offers(TangentSpace):
+        yield Tangents(1)
+    if served.offers(BinaryCodes):
+        yield Hash()
     if served.offers(Density):
         density = served.offering(Density)
         for method in ("", *density.methods):
@@ -240,13 +252,13 @@ def noise_rows(served: Served, work: Work, count: int) -> Rows:
     tensors: dict[str, Tensor] = {}
     if isinstance(work, Decode):
         tensors["z"] = served.offering(Latent).draw(noise).cpu()
-    if isinstance(work, Encode | Classify | LogProb | Inpaint | Compress):
+    if not isinstance(work, Sample | Draw | Decode | SampleChains) or isinstance(work, Inpaint):
         tensors["x"] = _noise_data(served, noise)
     if isinstance(work, Inpaint):
         tensors["known"] = tensors["x"] > 0.5
     if isinstance(work, Compress):
         tensors["x"] = tensors["x"][:, None]
-    if served.offers(Conditional) and not isinstance(work, Draw | Classify):
+    if served.offers(Conditional) and not isinstance(work, Draw | Classify | Tangents | Hash):
         y = served.schema.encode({})
         tensors["y"] = torch.tensor([y] * count, dtype=torch.float32)
     return Rows(count, tensors, noise.keys)

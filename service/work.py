@@ -18,14 +18,17 @@ from torch import Tensor
 
 from models.capabilities import (
     AttributeClassifier,
+    BinaryCodes,
     Capability,
     Codec,
+    Denoiser,
     Density,
     Encoder,
     Inpainter,
     Latent,
     Sampler,
     Stepwise,
+    TangentSpace,
 )
 from models.latents import truncate
 from models.noise import Key, Law, Noise
@@ -400,6 +403,59 @@ class Classify(Single):
 
     def run(self, model: AttributeClassifier, rows: Rows, device: torch.device) -> Outputs:
         return Outputs({"y": model.classify(rows.tensors["x"])})
+
+
+@dataclass(frozen=True)
+class Denoise(Single):
+    """Corrupted pictures `x` (and conditions `y`) to clean ones."""
+
+    as_levels: bool = False
+
+    name = "denoise"
+    needs = Denoiser
+
+    @property
+    def plan(self) -> Work:
+        return Denoise()
+
+    def run(self, model: Denoiser, rows: Rows, device: torch.device) -> Outputs:
+        return Outputs({"x": model.denoise(rows.tensors["x"], rows.tensors.get("y"))})
+
+    def polish(self, outputs: Outputs) -> Outputs:
+        return levelled(outputs) if self.as_levels else outputs
+
+
+@dataclass(frozen=True)
+class Tangents(Single):
+    """Pictures `x` to the `count` directions in which they can go."""
+
+    count: int
+
+    name = "tangents"
+    needs = TangentSpace
+
+    @property
+    def plan(self) -> Work:
+        return Tangents(1)
+
+    @property
+    def has_one_shape(self) -> bool:
+        return True  # decompositions of other sizes say nothing of this one
+
+    def run(self, model: TangentSpace, rows: Rows, device: torch.device) -> Outputs:
+        directions, lengths = model.tangents(rows.tensors["x"], self.count)
+        return Outputs({"tangents": directions, "singular_values": lengths})
+
+
+@dataclass(frozen=True)
+class Hash(Single):
+    """Pictures `x` to binary codes, bool (B, bits)."""
+
+    name = "hash"
+    needs = BinaryCodes
+
+    def run(self, model: BinaryCodes, rows: Rows, device: torch.device) -> Outputs:
+        return Outputs({"bits": model.binary_codes(rows.tensors["x"])})
 
 
 @dataclass(frozen=True)
