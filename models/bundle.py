@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 from models import registry
 from models.capabilities import Conditional, Latent, LatentSpace, capabilities_of
 from models.conditions import ConditionSchema
+from models.directions import Directions
 from models.errors import BundleCorrupt, BundleError, BundleNotFound, LatentdError
 from models.family import Family, FamilyConfig
 from models.files import new_directory, write_file
@@ -38,7 +39,8 @@ REFERENCE = "reference.safetensors"
 CARD = "README.md"
 GRID = "samples.png"
 ANIMATION = "training.webp"
-FILES = (WEIGHTS, REFERENCE, CARD, GRID, ANIMATION)
+DIRECTIONS = "directions.safetensors"
+FILES = (WEIGHTS, REFERENCE, CARD, GRID, ANIMATION, DIRECTIONS)
 
 DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # that initialisation is made of
 
@@ -72,8 +74,10 @@ class Description(BaseModel):
     config: dict[str, Json]
     shape: tuple[int, ...]
     value_range: tuple[float, float] = (0.0, 1.0)
-    condition_schema: ConditionSchema = ConditionSchema()
+    condition_schema: ConditionSchema = ConditionSchema()  # what the model is conditioned on
+    attribute_schema: ConditionSchema = ConditionSchema()  # what is known of reference rows
     latent_spaces: tuple[LatentSpace, ...] = ()
+    directions: tuple[str, ...] = ()  # names of those in the first latent space
     capabilities: tuple[str, ...]
     provenance: Provenance
     metrics: dict[str, float] = {}
@@ -85,7 +89,7 @@ class Reference:
     """Pictures that travel with a model, so that the service can evaluate without a data set.
 
     Pictures are uint8 (N, C, H, W), points float32 (N, D); attributes float32 (N, A) in the
-    condition schema's columns, or None.
+    attribute schema's columns, or None.
     """
 
     held_out: np.ndarray[Any, Any]
@@ -111,6 +115,7 @@ class Bundle:
     digest: str
     path: Path
     card: str = field(repr=False, default="")
+    directions: Directions = field(default_factory=Directions)
 
     def reference(self) -> Reference:
         """The reference pictures, read when asked for and checked again.
@@ -135,6 +140,8 @@ def save_bundle(
     grid_png: bytes,
     metrics: Mapping[str, float] | None = None,
     animation_webp: bytes | None = None,
+    attribute_schema: ConditionSchema | None = None,
+    directions: Directions | None = None,
 ) -> str:
     """Write a bundle in one piece; an older one at `path` is replaced. Returns the digest.
 
@@ -142,6 +149,8 @@ def save_bundle(
         card: the model card in Markdown with its YAML header.
         grid_png: a grid of samples as a PNG file.
         metrics: measured numbers, finite.
+        attribute_schema: of the reference's attributes; None where they are the model's conditions.
+        directions: in the first latent space.
     Raises:
         BundleError: the path cannot be written, or is a directory that is no bundle.
     """
@@ -161,12 +170,16 @@ def save_bundle(
     }
     if animation_webp is not None:
         contents[ANIMATION] = animation_webp
+    if directions is not None and directions.vectors:
+        contents[DIRECTIONS] = safetensors.torch.save(directions.arrays())
     description = Description(
         family=registry.name_of(model),
         config=model.config.model_dump(mode="json"),
         shape=model.config.shape,
         condition_schema=_condition_schema(model),
+        attribute_schema=attribute_schema or _condition_schema(model),
         latent_spaces=model.latent_spaces if isinstance(model, Latent) else (),
+        directions=directions.names if directions is not None else (),
         capabilities=capabilities_of(model),
         provenance=provenance,
         metrics=dict(metrics or {}),
@@ -200,7 +213,8 @@ def load_bundle(path: Path | str, device: torch.device | str = "cpu") -> Bundle:
     model = build_blank(description)
     _load_weights(model, contents[WEIGHTS])
     model.eval().requires_grad_(False).to(device)
-    return Bundle(model, description, digest, path, contents[CARD].decode("utf-8", "replace"))
+    card = contents[CARD].decode("utf-8", "replace")
+    return Bundle(model, description, digest, path, card, _directions(description, contents))
 
 
 def read_description(path: Path) -> tuple[Description, str]:
@@ -309,6 +323,16 @@ def _read_checked(path: Path, name: str, expected: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != expected:
         raise BundleCorrupt(name, "altered: it does not have the SHA-256 that config.json gives")
     return content
+
+
+def _directions(description: Description, contents: Mapping[str, bytes]) -> Directions:
+    if DIRECTIONS not in contents:
+        return Directions()
+    try:
+        arrays = safetensors.torch.load(contents[DIRECTIONS])
+        return Directions.of_arrays(arrays, description.latent_spaces[0].shape)
+    except (safetensors.SafetensorError, ValueError, IndexError) as error:
+        raise BundleCorrupt(DIRECTIONS, "not directions of the model's latents") from error
 
 
 def _load_weights(model: Family[FamilyConfig], content: bytes) -> None:

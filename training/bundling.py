@@ -39,16 +39,16 @@ def reference_of(
     Args:
         splits: by name, binarized where the model is of binary pictures; where there are no test
             rows, validation rows stand in.
-        schema: what the model is conditioned on; attributes are kept only for one that is.
+        schema: what is known of the rows.
     """
     held_out = splits["test"] if len(splits["test"]) else splits["validation"]
     held_out, training = _some(held_out, rows, seed), _some(splits["train"], rows, seed)
-    conditional = bool(schema.attributes)
+    is_known = bool(schema.attributes)
     return Reference(
         held_out.values,
         training.values,
-        columns_of(held_out) if conditional else None,
-        columns_of(training) if conditional else None,
+        columns_of(held_out) if is_known else None,
+        columns_of(training) if is_known else None,
     )
 
 

@@ -35,6 +35,7 @@ from training.identity import differences, identity_of
 from training.logs import Logs
 from training.loop import Loop, Standing, standing_of
 from training.recipe import Recipe, Training
+from training.representation import directions_of, labelled, linear_probe
 from training.samples import sample_grid
 
 
@@ -222,16 +223,26 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
         return None
     model.eval()
     measurements = evaluate(model, ready["test"], recipe.evaluation, seed, fabric.device)
+    known = schema_of(data)
+    seen, unseen = (
+        labelled(model, ready[name], conditions_of(fixed[name], known), seed, fabric.device)
+        for name in ("train", "test")
+    )
+    directions = directions_of(model, seen, known) if seen is not None else None
+    if seen is not None and unseen is not None:
+        measurements += linear_probe(seen, unseen, known)
     provenance = provenance_of(recipe, place.recipe_name, data, standing.done)
     card = model_card(model, recipe, data, provenance, measurements, place.command)
     digest = save_bundle(
         model,
         place.out,
         provenance=provenance,
-        reference=reference_of(fixed, schema, recipe.bundle.reference_rows, seed),
+        reference=reference_of(fixed, known, recipe.bundle.reference_rows, seed),
         card=card,
         grid_png=show_samples(),
         metrics={each.name: each.value for each in measurements},
+        attribute_schema=known,
+        directions=directions,
     )
     return Outcome(digest, standing.done, measurements)
 

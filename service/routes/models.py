@@ -42,6 +42,12 @@ class SamplerOption(BaseModel):
 class Model(ModelSummary):
     latent_spaces: list[LatentSpace] = []
     condition_schema: ConditionSchema = ConditionSchema()
+    attribute_schema: ConditionSchema = Field(
+        default=ConditionSchema(), description="What is known of the bundle's reference pictures."
+    )
+    directions: list[str] = Field(
+        default=[], description="Attributes that `arithmetic` and `edit` can add."
+    )
     inference: str | None = Field(default=None, description="How pictures are encoded.")
     maximum_effort: int | None = Field(default=None, description="Of a likelihood.")
     likelihood_methods: list[str] = Field(default=[], description="Other ways of scoring.")
@@ -81,6 +87,8 @@ def _details(service: Service, entry: Entry) -> dict[str, Any]:
     return {
         "latent_spaces": description.latent_spaces,
         "condition_schema": entry.schema,
+        "attribute_schema": description.attribute_schema,
+        "directions": description.directions,
         "inference": entry.offering(Encoder).inference if entry.offers(Encoder) else None,
         "maximum_effort": (
             entry.offering(Density).maximum_effort if entry.offers(Density) else None

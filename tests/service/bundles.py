@@ -10,8 +10,9 @@ import torch
 
 from models import registry
 from models.bundle import Provenance, Reference, save_bundle
-from models.capabilities import Conditional, capabilities_of
+from models.capabilities import Conditional, Latent, capabilities_of
 from models.conditions import Boolean, Categorical, ConditionSchema, Continuous
+from models.directions import METHODS, Directions
 from models.family import Family, FamilyConfig
 from models.learning import Batch, ClosedForm, Gradient, stages_of
 from models.noise import Noise
@@ -60,12 +61,12 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConf
     return model.eval()
 
 
-def save(model: Family[FamilyConfig], path: Path) -> str:
+def save(model: Family[FamilyConfig], path: Path, directions: Directions | None = None) -> str:
     """A bundle of a model; returns its digest."""
     shape = model.config.shape
     kind = np.uint8 if len(shape) == 3 else np.float32
     pictures = np.zeros((4, *shape), kind)
-    labels = np.tile(LABELS, (4, 1)) if isinstance(model, Conditional) else None
+    labels = np.tile(LABELS, (4, 1))
     return save_bundle(
         model,
         path,
@@ -73,6 +74,22 @@ def save(model: Family[FamilyConfig], path: Path) -> str:
         reference=Reference(pictures, pictures, labels, labels),
         card="# A test\n",
         grid_png=b"no picture",
+        attribute_schema=SCHEMA,
+        directions=some_directions(model) if directions is None else directions,
+    )
+
+
+def some_directions(model: Family[FamilyConfig]) -> Directions:
+    """Some of every kind: of a boolean, of a value, of a number."""
+    if not isinstance(model, Latent):
+        return Directions()
+    shape = model.latent_spaces[0].shape
+    return Directions(
+        {
+            (method, name): Noise.of_rows(seed).stream(method).normal(shape)[0]
+            for seed, name in enumerate(("smile", "hair=long", "age"))
+            for method in METHODS
+        }
     )
 
 

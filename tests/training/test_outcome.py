@@ -110,7 +110,7 @@ def test_a_binarized_models_reference_is_binary(runs):
     reference = load_bundle(runs.bundle("vae")).reference()
     for pictures in (reference.held_out, reference.training):
         assert set(np.unique(pictures)) == {0, 255}
-    assert reference.held_out_attributes is None
+    assert reference.held_out_attributes.shape == (len(reference.held_out), 1)
 
 
 def test_a_conditional_models_reference_has_attributes(runs):
