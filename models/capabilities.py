@@ -324,6 +324,22 @@ class Denoiser(Capability):
         """The clean pictures that x, (B, C, H, W) in [0, 1] or (B, D), are taken to come from."""
 
 
+class ScoreField(Capability):
+    """Knows where its density rises: a field of arrows over the data's space."""
+
+    @property
+    def has_score(self) -> bool:
+        """Whether its configuration makes one."""
+        return True
+
+    def is_configured(self) -> bool:
+        return self.has_score
+
+    @abstractmethod
+    def score(self, x: Tensor) -> Tensor:
+        """The gradient of log p at x, (B, *shape) to (B, *shape); p may be a smoothed density."""
+
+
 class TangentSpace(Capability):
     """Knows in which directions a picture can go without leaving the data."""
 

@@ -31,6 +31,7 @@ from service.catalog import Catalog, Served
 from service.dependencies import Service
 from service.engine import Engine
 from service.errors import EngineStuck, answer_error
+from service.galleries import Galleries
 from service.logs import make_log
 from service.middleware.body_limit import BodyLimitMiddleware
 from service.middleware.context import ContextMiddleware
@@ -152,6 +153,7 @@ def _build(
         telemetry,
         tracing,
         catalog,
+        Galleries(settings.galleries_dir, settings.limits),
         siblings,
         engine,
         pool,
@@ -204,7 +206,7 @@ def _middleware(parts: Service, operations: list[APIRoute]) -> list[Middleware]:
         cors = Middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=["*"],
         )
@@ -233,6 +235,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await parts.catalog.close()
         parts.engine.stop()
         parts.pool.shutdown()
+        parts.galleries.close()
         parts.readers.shutdown()
         parts.tracing.stop()
 

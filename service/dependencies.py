@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
@@ -14,6 +15,7 @@ from service.bodies import parse, read_text
 from service.calls import Call
 from service.catalog import Catalog, Served
 from service.engine import Engine
+from service.galleries import Galleries
 from service.headers import header, header_list
 from service.negotiation import preferred
 from service.operations import Operation, check_served
@@ -23,6 +25,7 @@ from service.telemetry import Telemetry
 from service.tracing import Tracing
 
 B = TypeVar("B", bound=BaseModel)
+R = TypeVar("R")
 
 SMALL_BODY = 64 * 1024  # bytes that are parsed in less time than a change of threads takes
 
@@ -40,12 +43,17 @@ class Service:
     telemetry: Telemetry
     tracing: Tracing
     catalog: Catalog
+    galleries: Galleries
     siblings: Siblings
     engine: Engine
     pool: ThreadPoolExecutor
     readers: ThreadPoolExecutor
     operations: tuple[Operation, ...]
     log: Any
+
+    async def in_thread(self, function: Callable[[], R]) -> R:
+        """What takes a while but is no model's work, beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function)
 
 
 def service_of(request: Request) -> Service:
@@ -54,6 +62,13 @@ def service_of(request: Request) -> Service:
 
 
 ServiceDep = Annotated[Service, Depends(service_of)]
+
+
+async def galleries_of(request: Request) -> Galleries:
+    return service_of(request).galleries
+
+
+GalleriesDep = Annotated[Galleries, Depends(galleries_of)]
 
 ModelName = Annotated[str, Path(description="The model's name, as `GET /v1/models` lists it.")]
 

@@ -36,6 +36,22 @@ class DuplicateModel(LatentdError):
     """Two bundles would be served under one name."""
 
 
+class NoGalleries(NotSupported):
+    """The service keeps no galleries."""
+
+
+class UnknownGallery(LatentdError):
+    """No gallery has that name."""
+
+
+class UnknownItem(LatentdError):
+    """No item of the gallery has that id."""
+
+
+class DuplicateGallery(LatentdError):
+    """There is a gallery of that name."""
+
+
 class NotServed(NotSupported):
     """The model lacks what the operation needs; `operations` are those it does serve."""
 
@@ -119,14 +135,18 @@ class Kind(NamedTuple):
 KINDS: dict[type[LatentdError], Kind] = {
     MalformedBody: Kind(400, "malformed-body", "The body cannot be parsed"),
     UnknownModel: Kind(404, "unknown-model", "There is no such model"),
+    UnknownGallery: Kind(404, "unknown-gallery", "There is no such gallery"),
+    UnknownItem: Kind(404, "unknown-item", "There is no such item"),
     NotAcceptable: Kind(406, "not-acceptable", "No acceptable format"),
     DuplicateModel: Kind(409, "duplicate-model", "Two bundles have one name"),
+    DuplicateGallery: Kind(409, "duplicate-gallery", "A gallery has that name"),
     BodyTooLarge: Kind(413, "body-too-large", "The body is too large"),
     WrongMediaType: Kind(415, "unsupported-media-type", "The body's type is not understood"),
     InvalidInput: Kind(422, "invalid-input", "A value is wrong"),
     ModelFailed: Kind(500, "model-failed", "The model failed"),
     OutputNotFinite: Kind(500, "model-output-not-finite", "The model gave no finite numbers"),
     NotSupported: Kind(501, "not-supported", "This model cannot do that"),
+    NoGalleries: Kind(501, "no-galleries", "This service keeps no galleries"),
     ModelRefused: Kind(503, "model-refused", "The model's bundle cannot be served"),
     ModelTooLarge: Kind(503, "model-too-large", "There is no room for the model"),
     ShareExceeded: Kind(429, "share-exceeded", "Too much of your work is waiting", retryable=True),

@@ -39,6 +39,8 @@ class Limits(BaseModel):
     points: PositiveInt = 256  # of an interpolation, or of all terms of a sum
     terms: PositiveInt = 64
     effort_rows: PositiveInt = 50_000  # effort times pictures of a likelihood
+    galleries: PositiveInt = 64
+    gallery_items: PositiveInt = 100_000  # beyond as many, neighbours are no longer exact
 
 
 class Settings(BaseSettings):
@@ -58,6 +60,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000  # 0 takes a free one
     bundles_dir: Path = Path("bundles")
     bundles: tuple[Path, ...] = ()
+    galleries_dir: Path | None = None  # of users' own pictures (galleries.db); None: none are kept
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: PositiveInt = 1  # processes on the one port, each with an engine and models of its own

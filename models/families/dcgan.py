@@ -3,21 +3,19 @@ Osindero, 2014, arXiv:1411.1784).
 
 z (and y) --generator--> picture (and y) --discriminator--> log-odds of being real
 
-The paper's rules (section 3): strided convolutions instead of pooling, batch normalisation in both
-except at the generator's output and the discriminator's input, no fully connected hidden layers,
-ReLU and Tanh in the generator, LeakyReLU in the discriminator. Encoding is a search over z.
+The networks keep the paper's rules (`models.networks.convolutional_gan`). Encoding is a search
+over z.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from itertools import count, pairwise
+from itertools import count
 from typing import Annotated, Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from models.capabilities import (
@@ -29,51 +27,25 @@ from models.capabilities import (
 from models.conditions import ConditionSchema
 from models.family import Family, OptionalConditionConfig
 from models.learning import Adversarial, Batch, Losses
+from models.networks.convolutional_gan import (
+    DoublingConfig,
+    discriminator,
+    generator,
+    initialise,
+)
 from models.networks.gaussian_latent import GaussianLatent
 from models.noise import Noise
 from models.steps import Steps, finished
 
 
-class DCGANConfig(OptionalConditionConfig):
+class DCGANConfig(DoublingConfig, OptionalConditionConfig):
     latent_width: PositiveInt = 100
-    # Channels of the stage next to the picture; each stage further in has twice as many.
-    channels: PositiveInt = 64
-    largest_channels: PositiveInt = 512
     # One-sided label smoothing: the discriminator's target for real pictures (Salimans et al.,
     # 2016, arXiv:1606.03498, section 3.4); 1 is the paper's.
     real_target: Annotated[float, Field(gt=0.5, le=1)] = 1.0
     inversion_steps: PositiveInt = 200
     inversion_restarts: PositiveInt = 4
     inversion_rate: PositiveFloat = 0.05
-
-    @model_validator(mode="after")
-    def _pictures_of_a_size_that_doubles(self) -> Self:
-        if len(self.shape) != 3 or self.shape[1] != self.shape[2]:
-            raise ValueError("needs square pictures, shape (C, S, S)")
-        if self.stages < 1:
-            raise ValueError(
-                f"{self.shape[1]} pixels are not 4 or 7 doubled (8, 14, 16, 28, 32, 64, 128, ...)"
-            )
-        return self
-
-    @property
-    def base(self) -> int:
-        """Side of the first feature map: 7 for 14, 28, 56, ...; 4 for the powers of two."""
-        return 7 if self.shape[1] % 7 == 0 else 4
-
-    @property
-    def stages(self) -> int:
-        """How often the first feature map is doubled; 0 where it never gives the size."""
-        doublings = math.log2(self.shape[1] / self.base)
-        return int(doublings) if doublings == int(doublings) and doublings > 0 else 0
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of each stage, from z towards the picture."""
-        return tuple(
-            min(self.channels * 2**stage, self.largest_channels)
-            for stage in reversed(range(self.stages))
-        )
 
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
@@ -94,9 +66,9 @@ class DCGAN(Family[DCGANConfig], GaussianLatent, Encoder, Conditional, Adversari
 
     def __init__(self, config: DCGANConfig) -> None:
         super().__init__(config)
-        self.generator = _generator(config)
-        self.discriminator = _discriminator(config)
-        self.apply(_initialise)
+        self.generator = generator(config, config.latent_width + config.condition.width)
+        self.discriminator = discriminator(config, config.shape[0] + config.condition.width)
+        self.apply(initialise)
 
     @property
     def condition_schema(self) -> ConditionSchema:
@@ -184,38 +156,3 @@ class DCGAN(Family[DCGANConfig], GaussianLatent, Encoder, Conditional, Adversari
     def _errors(self, z: Tensor, x: Tensor, condition: Condition | None) -> Tensor:
         """Mean squared error of each picture, (B,)."""
         return (self.decode(z, condition) - x).square().flatten(1).mean(dim=1)
-
-
-def _generator(config: DCGANConfig) -> nn.Sequential:
-    inputs = config.latent_width + config.condition.width
-    layers: list[nn.Module] = [nn.ConvTranspose2d(inputs, config.widths[0], config.base)]
-    for before, after in pairwise([*config.widths, config.shape[0]]):
-        layers += [
-            nn.BatchNorm2d(before),
-            nn.ReLU(),
-            nn.ConvTranspose2d(before, after, 4, 2, 1),
-        ]
-    return nn.Sequential(*layers, nn.Tanh())
-
-
-def _discriminator(config: DCGANConfig) -> nn.Sequential:
-    widths = config.widths[::-1]
-    inputs = config.shape[0] + config.condition.width
-    layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
-    for before, after in pairwise(widths):
-        layers += [
-            nn.Conv2d(before, after, 4, 2, 1),
-            nn.BatchNorm2d(after),
-            nn.LeakyReLU(0.2),
-        ]
-    return nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, config.base))
-
-
-def _initialise(layer: nn.Module) -> None:
-    """N(0, 0.02) weights (section 4), and N(1, 0.02) scales as in the authors' code."""
-    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-        nn.init.normal_(layer.weight, 0.0, 0.02)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-    elif isinstance(layer, nn.BatchNorm2d):
-        nn.init.normal_(layer.weight, 1.0, 0.02)

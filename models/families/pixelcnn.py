@@ -3,7 +3,8 @@
 
 p(x) = product over the pixels in raster order of p(pixel | those before it)
 
-A pixel's channels follow each other in order. Sampling keeps what every layer has computed, so that
+A pixel's channels follow each other in order. Levels that are names and no amounts, as the codes of
+another model, are seen as learned vectors. Sampling keeps what every layer has computed, so that
 a pixel costs one column of each, not a whole picture (Ramachandran et al., 2017, arXiv:1704.06001).
 """
 
@@ -15,8 +16,8 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Self
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
-from torch import Tensor
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from torch import Tensor, nn
 
 from models.capabilities import (
     Condition,
@@ -45,7 +46,11 @@ ROWS_TOGETHER = 8
 
 
 class PixelCNNConfig(OptionalConditionConfig):
+    """A picture's values are k / (levels - 1), k from 0 to levels - 1."""
+
     likelihood: PixelLikelihoods = "logistic_mixture"
+    levels: Annotated[int, Field(ge=2)] = 256  # of a categorical; others have theirs
+    embedding_width: NonNegativeInt = 0  # of the vector that a level is seen as; 0: as its value
     components: PositiveInt = 10  # of a logistic mixture
     channels: PositiveInt = 32  # of each stack
     layers: PositiveInt = 8  # after the first
@@ -59,6 +64,8 @@ class PixelCNNConfig(OptionalConditionConfig):
             raise ValueError("needs pictures, shape (C, H, W)")
         if self.first_kernel % 2 == 0 or self.kernel % 2 == 0:
             raise ValueError("kernels have a middle: their sizes are odd")
+        if self.levels != 256 and self.likelihood != "categorical":
+            raise ValueError("levels can be chosen under likelihood = 'categorical' only")
         return self
 
     @classmethod
@@ -91,7 +98,7 @@ class PixelCNN(
     def __init__(self, config: PixelCNNConfig) -> None:
         super().__init__(config)
         self.stacks = GatedStacks(
-            config.shape[0],
+            config.shape[0] * max(config.embedding_width, 1),
             config.channels,
             config.layers,
             config.first_kernel,
@@ -100,7 +107,12 @@ class PixelCNN(
             config.condition.width,
         )
         self.output = pixel_output(
-            config.likelihood, config.features, config.shape[0], config.components
+            config.likelihood, config.features, config.shape[0], config.components, config.levels
+        )
+        self.embedding = (
+            nn.Embedding(self.output.levels, config.embedding_width)
+            if config.embedding_width
+            else None
         )
 
     @property
@@ -142,8 +154,8 @@ class PixelCNN(
             raise InvalidInput(f"expected at least one step, got {steps}", "steps")
         tensors = {
             **self._blank(len(noise), condition),
+            **self._blank_levels(len(noise)),
             "uniforms": self._uniforms(noise),
-            "known": self._blank_known(len(noise)),
         }
         return Chains.begun(tensors, noise, steps)
 
@@ -165,9 +177,10 @@ class PixelCNN(
         x = x.where(known, 0)
         self.output.check(x)
         chains = self.begin(noise, condition, steps, options)
-        scaled = self.output.scaled(self.output.levels_of(x)).where(known, 0)
-        self._inside(chains.tensors["canvas"]).copy_(scaled.movedim(1, -1))
-        chains.tensors["known"].copy_(known.movedim(1, -1))
+        known = known.movedim(1, -1)
+        levels = self.output.levels_of(x).movedim(1, -1)
+        chains.tensors["known"].copy_(known)
+        chains.tensors["levels"].copy_(levels.where(known, self.output.middle))
         return chains
 
     @torch.no_grad()
@@ -188,8 +201,7 @@ class PixelCNN(
         return replace(chains, tensors=tensors).advanced({})
 
     def finish(self, chains: Chains) -> Tensor:
-        scaled = self._inside(chains.tensors["canvas"]).movedim(-1, 1).contiguous()
-        return self.output.values_of(self.output.levels_of_scaled(scaled))
+        return self.output.values_of(chains.tensors["levels"].movedim(-1, 1).contiguous())
 
     def log_prob(
         self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
@@ -222,7 +234,7 @@ class PixelCNN(
             for _ in range(self.config.shape[0]):
                 symbols = yield self.output.masses(features, levels)
                 levels = torch.cat([levels, symbols[:, None]], dim=1)
-            tensors["canvas"][self._on_canvas(*place)] = self.output.scaled(levels)
+            tensors["canvas"][self._on_canvas(*place)] = self._seen(levels)
 
     def _nats(self, x: Tensor, condition: Condition | None) -> Tensor:
         """log p(x) of each row, (B,), float64: the nats of thousands of values are summed."""
@@ -235,19 +247,28 @@ class PixelCNN(
     def _features(self, levels: Tensor, condition: Condition | None) -> Tensor:
         """Of all pixels at once, (B, H, W, F)."""
         condition = self.check_condition(condition)
-        features: Tensor = self.stacks(self.output.scaled(levels), condition)
+        seen = self._seen(levels.movedim(1, -1)).movedim(-1, 1).contiguous()
+        features: Tensor = self.stacks(seen, condition)
         return features
+
+    def _seen(self, levels: Tensor) -> Tensor:
+        """Levels of pixels as the network sees them, (..., C) to (..., inputs)."""
+        if self.embedding is None:
+            return self.output.scaled(levels)
+        vectors: Tensor = self.embedding(levels)
+        return vectors.flatten(-2)
 
     def _draw_pixel(
         self, tensors: Mapping[str, Tensor], pixels: Tensor, moves: Tensor, weights: ColumnWeights
     ) -> None:
         """Draw a pixel of each chain that moves, unless it is known."""
         features, (each, row, column) = self._features_at(tensors, pixels, weights)
-        canvas, place = tensors["canvas"], self._on_canvas(each, row, column)
-        old = self.output.levels_of_scaled(canvas[place])
-        is_kept = tensors["known"][each, row, column] | ~moves.to(old.device)[:, None]
+        levels = tensors["levels"][each, row, column]
+        is_kept = tensors["known"][each, row, column] | ~moves.to(levels.device)[:, None]
         uniforms = tensors["uniforms"][each, row * self.config.shape[2] + column]
-        canvas[place] = self.output.scaled(self._drawn(features, uniforms, old, is_kept))
+        levels = self._drawn(features, uniforms, levels, is_kept)
+        tensors["levels"][each, row, column] = levels
+        tensors["canvas"][self._on_canvas(each, row, column)] = self._seen(levels)
 
     def _drawn(
         self,
@@ -291,29 +312,27 @@ class PixelCNN(
         return features, (each, row, column)
 
     def _blank(self, rows: int, condition: Condition | None) -> dict[str, Tensor]:
-        """The tensors of chains of which no pixel is known: condition, caches, and the canvas,
-        pictures in [-1, 1] in a margin of zeros."""
+        """What `_features_at` reads of chains of which no pixel is drawn: condition, caches, and
+        the canvas, pictures as the network sees them in a margin of zeros."""
         condition = self.check_condition(condition)
-        channels, height, width = self.config.shape
+        _, height, width = self.config.shape
         caches, near = self.stacks.begin(rows, width), self.stacks.first_reach
-        canvas = caches.rows.new_zeros(rows, near + height, near + width + near, channels)
+        inputs = self.stacks.first_vertical.shape[1]
+        canvas = caches.rows.new_zeros(rows, near + height, near + width + near, inputs)
         tensors = {"canvas": canvas, **caches._asdict()}
         return tensors if condition is None else {**tensors, "condition": condition}
 
-    def _blank_known(self, rows: int) -> Tensor:
+    def _blank_levels(self, rows: int) -> dict[str, Tensor]:
+        """Levels (B, H, W, C), and which of them are known beforehand."""
         channels, height, width = self.config.shape
         device = self.stacks.gate_bias.device
-        return torch.zeros(rows, height, width, channels, dtype=torch.bool, device=device)
+        levels = torch.full((rows, height, width, channels), self.output.middle, device=device)
+        return {"levels": levels, "known": torch.zeros_like(levels, dtype=torch.bool)}
 
     def _uniforms(self, noise: Noise) -> Tensor:
         """What decides each pixel, (B, pixels, C, uniforms_per_value)."""
         shape = (self.pixels, self.config.shape[0], self.output.uniforms_per_value)
         return noise.stream("pixels").uniform(shape)
-
-    def _inside(self, canvas: Tensor) -> Tensor:
-        """A view of the canvas without its margin, (B, H, W, C)."""
-        near = self.stacks.first_reach
-        return canvas[:, near:, near:-near]
 
     def _on_canvas(self, each: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, ...]:
         near = self.stacks.first_reach

@@ -6,7 +6,7 @@ keeps its code from being a mere copy: a narrow code, noise, a penalty.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -71,11 +71,16 @@ class AutoencoderFamily(Family[Config], CodedLatent, Gradient):
         super().__init__(config)
         self.encoder = Coder(config, 0, config.latent_width)
         self.decoder = TiedDecoder(self.encoder, config) if config.tied else Decoder(config, 0, 1)
-        self.prior = code_prior(config.prior, config.latent_width, config.prior_components)
+        self.prior = self._new_prior()
 
     @property
     def latent_width(self) -> int:
         return self.config.latent_width
+
+    def _new_prior(self) -> Any:
+        """The density of codes, not fitted yet."""
+        config = self.config
+        return code_prior(config.prior, config.latent_width, config.prior_components)
 
     def code(self, x: Tensor) -> Tensor:
         """The code of rows, (B, latent_width)."""

@@ -64,9 +64,10 @@ class PixelOutput(nn.Module, ABC):
         """Levels to numbers in [-1, 1], as the network sees them; 0 is left for what is outside."""
         return levels.float() * (2 / (self.levels - 1)) - 1
 
-    def levels_of_scaled(self, scaled: Tensor) -> Tensor:
-        """The reverse of `scaled`."""
-        return torch.round((scaled + 1) * ((self.levels - 1) / 2)).long()
+    @property
+    def middle(self) -> int:
+        """The level to show where none is known."""
+        return round((self.levels - 1) / 2)
 
 
 class Categorical(PixelOutput):
@@ -206,12 +207,13 @@ class LogisticMixture(PixelOutput):
 
 
 def pixel_output(
-    name: PixelLikelihoods, features: int, channels: int, components: int
+    name: PixelLikelihoods, features: int, channels: int, components: int, levels: int
 ) -> PixelOutput:
-    """The distribution of that name; `components` are those of a mixture."""
+    """The distribution of that name; `components` are those of a mixture, `levels` those of a
+    categorical."""
     if name == "logistic_mixture":
         return LogisticMixture(features, channels, components)
-    return Categorical(features, channels, levels=2 if name == "bernoulli" else 256)
+    return Categorical(features, channels, levels=2 if name == "bernoulli" else levels)
 
 
 def _pair(channel: int, before: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import NonNegativeFloat, model_validator
@@ -54,10 +54,15 @@ def reparameterize(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     return mean + (0.5 * log_variance).exp() * noise
 
 
+def log_normal_values(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Log-density of each number under a normal of its own, nats."""
+    squares = (z - mean) ** 2 * (-log_variance).exp()
+    return -0.5 * (squares + log_variance + math.log(2 * math.pi))
+
+
 def log_normal(z: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     """Log-density of a diagonal normal, summed over the last axis, nats."""
-    squares = (z - mean) ** 2 * (-log_variance).exp()
-    return -0.5 * (squares + log_variance + math.log(2 * math.pi)).sum(dim=-1)
+    return log_normal_values(z, mean, log_variance).sum(dim=-1)
 
 
 class ImportanceBound:
@@ -76,7 +81,8 @@ class ImportanceBound:
         self._count += log_weights.shape[1]
 
     def nats(self) -> Tensor:
-        """The bound, shape (B,)."""
+        """The bound, shape (B,); its gradient is that of log w weighted by w / sum_i w_i
+        (section 3)."""
         return self._log_sum() - math.log(self._count)
 
     def standard_error(self) -> Tensor:
@@ -89,6 +95,54 @@ class ImportanceBound:
 
     def _log_sum(self) -> Tensor:
         return torch.logsumexp(torch.stack(self._log_sums), dim=0)
+
+
+def importance_bound(
+    log_weights: Callable[[int], Tensor], effort: int, measure: Literal["mass", "density"]
+) -> Steps[Likelihood]:
+    """The bound of `effort` importance samples, some at a time.
+
+    Args:
+        log_weights: how many to log w of that many new samples of each row, (B, k).
+    """
+    bound = ImportanceBound()
+    for start in range(0, effort, IMPORTANCE_SAMPLES_AT_ONCE):
+        bound.add(log_weights(min(IMPORTANCE_SAMPLES_AT_ONCE, effort - start)))
+        yield math.ceil((effort - start) / IMPORTANCE_SAMPLES_AT_ONCE) - 1
+    return Likelihood(bound.nats(), "lower_bound", bound.standard_error(), measure)
+
+
+def log_importance_weights(
+    x: Tensor,
+    z: Tensor,
+    posterior: Posterior,
+    decode: Callable[[Tensor, int], Tensor],
+    output: Output,
+    dither: Noise,
+) -> Tensor:
+    """log w = log p(x | z) + log p(z) - log q(z | x) (Burda et al., equation 8), shape (B, k).
+
+    Args:
+        x: shape (B, *data shape).
+        z: k samples of the posterior of each row, (B, k, D).
+        decode: latents (B k, D) and k to the output's parameters, k rows for each row of x.
+        dither: for dequantization, B rows.
+    """
+    rows, k, width = z.shape
+    dequantized = torch.stack([output.dequantize(x, dither) for _ in range(k)], dim=1)
+    log_p_x = output.log_prob(
+        decode(z.reshape(rows * k, width), k), dequantized.flatten(0, 1)
+    ).reshape(rows, k)
+    log_p_z = log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
+    log_q = log_normal(z, posterior.mean[:, None], log_variance_of(posterior)[:, None])
+    return log_p_x + log_p_z - log_q
+
+
+def log_variance_of(posterior: Posterior) -> Tensor:
+    """The log-variance of a posterior that must have one, (B, D)."""
+    if posterior.log_variance is None:
+        raise ValueError("a bound needs a posterior with a variance")
+    return posterior.log_variance
 
 
 def variational_bound(
@@ -106,9 +160,7 @@ def variational_bound(
         decode: latents (B k, D) and k to the output's parameters, k rows for each row of x.
         noise: B rows; each row's k-th sample is the same whatever the effort.
     """
-    mean, log_variance = posterior.mean, posterior.log_variance
-    if log_variance is None:
-        raise ValueError("a bound needs a posterior with a variance")
+    mean, log_variance = posterior.mean, log_variance_of(posterior)
     latents, dither = noise.stream("posterior"), noise.stream("dequantization")
     if effort == 1:
         z = reparameterize(mean, log_variance, latents.normal(mean.shape[1:]))
@@ -117,18 +169,9 @@ def variational_bound(
         unknown = torch.full_like(nats, math.nan)
         return Likelihood(nats, "lower_bound", unknown, output.measure)
 
-    bound = ImportanceBound()
-    rows, width = mean.shape
-    for start in range(0, effort, IMPORTANCE_SAMPLES_AT_ONCE):
-        k = min(IMPORTANCE_SAMPLES_AT_ONCE, effort - start)
-        epsilon = latents.normal((k, width))  # (B, k, D)
+    def log_weights(k: int) -> Tensor:
+        epsilon = latents.normal((k, mean.shape[1]))  # (B, k, D)
         z = reparameterize(mean[:, None], log_variance[:, None], epsilon)
-        dequantized = torch.stack([output.dequantize(x, dither) for _ in range(k)], dim=1)
-        log_p_x = output.log_prob(
-            decode(z.reshape(rows * k, width), k), dequantized.flatten(0, 1)
-        ).reshape(rows, k)
-        log_p_z = log_normal(z, torch.zeros_like(z), torch.zeros_like(z))
-        log_q = log_normal(z, mean[:, None], log_variance[:, None])
-        bound.add(log_p_x + log_p_z - log_q)
-        yield math.ceil((effort - start) / IMPORTANCE_SAMPLES_AT_ONCE) - 1
-    return Likelihood(bound.nats(), "lower_bound", bound.standard_error(), output.measure)
+        return log_importance_weights(x, z, posterior, decode, output, dither)
+
+    return (yield from importance_bound(log_weights, effort, output.measure))

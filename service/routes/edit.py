@@ -60,7 +60,7 @@ operation = Operation(
     request=EditRequest,
     answer=EditAnswer,
     formats=picture_formats,
-    example={"pictures": ["<base64>"], "fit": "resize", "add": [{"attribute": "glasses"}]},
+    example={"pictures": ["<base64>"], "fit": "resize", "add": [{"attribute": "smile"}]},
 )
 router = APIRouter()
 

@@ -34,6 +34,10 @@ points = st.fixed_dictionaries(
         "fit": st.sampled_from(["resize", "x"]),
     },
 )
+additions = st.fixed_dictionaries(
+    {"attribute": st.sampled_from(["smile", "hair=long", "hair", ""])},
+    optional={"weight": numbers, "method": st.sampled_from(["mean_difference", "x"])},
+)
 # Heads that look right, and whatever behind them.
 streams = st.tuples(st.integers(0, 3), st.integers(0, 2**32 - 1), st.binary(max_size=40)).map(
     lambda parts: text_of(HEAD.pack(MAGIC, bytes(32), parts[0], parts[1], 0) + parts[2])
@@ -53,6 +57,7 @@ FIELDS = {
     "temperature": numbers,
     "truncation": numbers,
     "effort": numbers,
+    "count": numbers,
     "steps": numbers,
     "preview_every": numbers,
     "weight": numbers,
@@ -69,11 +74,15 @@ FIELDS = {
     "positive": st.lists(points, max_size=2),
     "negative": st.lists(points, max_size=2),
     "terms": st.lists(
-        st.fixed_dictionaries(
-            {"mean_of": st.lists(points, max_size=2)}, optional={"weight": numbers}
+        st.one_of(
+            st.fixed_dictionaries(
+                {"mean_of": st.lists(points, max_size=2)}, optional={"weight": numbers}
+            ),
+            additions,
         ),
         max_size=2,
     ),
+    "add": st.lists(additions, max_size=2),
     "axes": st.lists(numbers, max_size=3),
     "range": st.lists(numbers, max_size=3),
     "spacing": st.sampled_from(["linear", "quantile"]),
@@ -85,6 +94,11 @@ FIELDS = {
     "options": st.dictionaries(st.sampled_from(["eta", "guidance", "x"]), numbers, max_size=2),
     "masks": st.lists(st.sampled_from([FILE, "x", ""]), max_size=2),
     "score": st.sampled_from(["likelihood", "typicality", "complexity", "x"]),
+    "k": numbers,
+    "space": st.sampled_from(["pixel", "latent", "code", "x"]),
+    "gallery": st.sampled_from([None, "a", "X"]),
+    "codes": st.lists(st.sampled_from(["00", "ff00", "x", ""]), max_size=2),
+    "return_pictures": scalars,
     "stream": st.one_of(st.sampled_from(["", "x", FILE]), streams),
 }
 OPERATIONS = [
@@ -103,7 +117,16 @@ OPERATIONS = [
     "compress",
     "decompress",
     "anomaly",
+    "denoise",
+    "tangents",
+    "neighbours",
 ]
+
+# Where the usual ones would all be refused.
+MODELS = {
+    "denoise": ["denoising-pictures", "denoising-points", "pca-grey"],
+    "tangents": ["contractive-pictures", "contractive-points", "pca-grey"],
+}
 
 
 def fields_of(server, operation):
@@ -129,7 +152,10 @@ def test_no_body_is_our_fault(server, operation):
         suppress_health_check=list(HealthCheck),
         database=None,
     )
-    @given(bodies, st.sampled_from(["cvae-pictures", "vae-points", "pca-grey"]))
+    @given(
+        bodies,
+        st.sampled_from(MODELS.get(operation, ["cvae-pictures", "vae-points", "pca-grey"])),
+    )
     def send(body, model):
         content = json.dumps(body).encode()
         headers = {"content-type": "application/json"}

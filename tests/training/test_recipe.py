@@ -17,7 +17,7 @@ from training.data.registry import options_type
 from training.run import build_model, check_settings, stage_algorithms
 
 # What the data sets of the recipes look like, so that no test needs their files.
-SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "points2d": (2,)}
+SHAPES = {"digits": (1, 8, 8), "shapes": (1, 32, 32), "mnist": (1, 28, 28), "points2d": (2,)}
 CLASSES = tuple("0123456789")
 
 

@@ -267,6 +267,7 @@ def test_impossible_settings_are_refused():
     for settings, message in (
         ({"shape": (2,)}, "needs pictures"),
         ({"kernel": 4}, "are odd"),
+        ({"levels": 5}, "likelihood = .categorical. only"),
         ({"conditional": True, "condition": ConditionSchema()}, "needs data with labels"),
     ):
         with pytest.raises(ValidationError, match=message):
@@ -295,3 +296,47 @@ def test_a_condition_is_worth_something(trained):
     own = model.log_prob(trained.x, noise, 1, trained.labels).nats.mean()
     others = model.log_prob(trained.x, noise, 1, trained.labels.roll(1, dims=1)).nats.mean()
     assert own > others
+
+
+def test_of_few_levels_all_pictures_probabilities_sum_to_one():
+    model = built((1, 2, 2), likelihood="categorical", levels=3, embedding_width=4)
+    pictures = torch.tensor(list(itertools.product((0.0, 0.5, 1.0), repeat=4)))
+    found = probabilities(model, pictures.reshape(-1, 1, 2, 2))
+    assert float(found.sum()) == pytest.approx(1, abs=1e-5)
+    assert found.max() > 1.5 / 81
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 6), (3, 4, 5)])
+def test_levels_seen_as_vectors_change_no_promise(shape):
+    """Caches, completing and coding are as with levels seen as values."""
+    model = built(shape, likelihood="categorical", levels=5, embedding_width=3)
+    noise = Noise.of_rows(7, count=9)
+    x = model.sample(noise)
+    assert torch.equal(x, model.sample_naive(noise))
+    assert torch.equal((4 * x).unique(), torch.arange(5.0))
+    known = Noise.of_rows(2, count=9).uniform(shape) < 0.5
+    filled = model.run_to_end(model.begin_inpainting(x, known, Noise.of_rows(3, count=9)))
+    assert torch.equal(filled[known], x[known])
+    again = model.run_to_end(model.begin_inpainting(x, known, noise, steps=4))
+    assert torch.equal(model.pictures_of(model.symbols_of(again)), again)
+    nats, going = torch.zeros(9), model.distributions(9)
+    symbols, masses = model.symbols_of(x), next(going)
+    for place, of_place in enumerate(symbols.unbind(dim=1)):
+        assert masses.shape == (9, 5)
+        nats += masses.gather(1, of_place[:, None])[:, 0].log()
+        if place + 1 < symbols.shape[1]:
+            masses = going.send(of_place)
+    assert torch.allclose(model.log_prob(x, noise).nats.float(), nats, atol=1e-3)
+
+
+def test_a_level_seen_as_a_vector_is_no_amount():
+    """Swapping two levels' vectors swaps what follows from them."""
+    model = built((1, 1, 2), likelihood="categorical", levels=3, embedding_width=4)
+    x = torch.tensor([0.0, 0.5, 1.0])[:, None].expand(3, 2).reshape(3, 1, 1, 2)
+    x = torch.cat([x[..., :1], torch.zeros(3, 1, 1, 1)], dim=-1)
+    before = model._features(model.output.levels_of(x), None)[:, 0, 1]
+    weight = model.embedding.weight.data
+    weight.copy_(weight[[1, 0, 2]])
+    after = model._features(model.output.levels_of(x), None)[:, 0, 1]
+    assert torch.allclose(after, before[[1, 0, 2]], atol=1e-6)
+    assert not torch.allclose(before[0], before[1], atol=1e-2)
