@@ -168,7 +168,7 @@ def test_models_are_told_of_without_being_loaded(serve):
 
 def test_what_a_model_cannot_do_is_told_without_loading_it(serve):
     server = serve(preload=False)
-    assert server.post("pca-points", "edit", {}).status_code == 501
+    assert server.post("pca-points", "generate", {}).status_code == 501
     answer = server.post("pca-points", "sample", {}, accept="image/png")
     assert answer.status_code == 406
     assert statuses(server)["pca-points"] == "unloaded"
