@@ -41,8 +41,9 @@ def test_grey_pictures_have_no_bernoulli_likelihood():
 
 
 def test_a_gaussian_output_agrees_with_torch():
-    mean, log_variance = torch.randn(4, 3), torch.randn(4, 3)  # far above the floor
-    x = torch.randn(4, 3)
+    generator = torch.Generator().manual_seed(0)
+    mean, x = torch.randn(2, 4, 3, generator=generator)
+    log_variance = torch.rand(4, 3, generator=generator)  # far above the floor
     law = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
     found = Gaussian(pictures=False).log_prob(torch.cat([mean, log_variance], dim=1), x)
     assert torch.allclose(found, law.log_prob(x).sum(dim=1), atol=1e-2)

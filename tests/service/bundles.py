@@ -20,7 +20,13 @@ from models.noise import Noise
 PICTURE = (3, 8, 8)
 GREY = (1, 8, 8)
 POINT = (2,)
-ALSO_GREY = ("vae", "cvae", "dcgan", "pca", "walk")
+ALSO = {
+    "grey": ("vae", "cvae", "dcgan", "pca", "walk"),
+    "points": (
+        *("vae", "cvae", "pca", "walk", "histogram", "mixture", "diffusion", "spline_flow"),
+        *("contractive", "denoising", "sparse"),
+    ),
+}
 SCHEMA = ConditionSchema(
     attributes=(
         Boolean(name="smile"),
@@ -97,12 +103,13 @@ def some_directions(model: Family[FamilyConfig]) -> Directions:
 def supported() -> dict[str, tuple[str, tuple[int, ...]]]:
     """Every family with each kind of data that it takes: name of the bundle, family, shape.
 
-    Grey pictures only from some of those that draw coloured ones: the service treats them alike.
+    Grey pictures and points only from some of those that draw coloured pictures: the service
+    treats them alike.
     """
     found = {}
     for family in registry.names():
         for kind, shape in (("pictures", PICTURE), ("grey", GREY), ("points", POINT)):
-            if kind == "grey" and f"{family}-pictures" in found and family not in ALSO_GREY:
+            if f"{family}-pictures" in found and family not in ALSO.get(kind, ()):
                 continue
             try:
                 tiny(family, shape)

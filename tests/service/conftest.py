@@ -124,15 +124,6 @@ def pytest_configure(config) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items) -> None:
-    """Keeps this room's tests in one process, where several run: they share a server."""
-    room = Path(__file__).parent
-    for item in items:
-        if room in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("service"))
-
-
 def pytest_generate_tests(metafunc) -> None:
     for mark in metafunc.definition.iter_markers("offering"):
         kinds = mark.kwargs.get("kinds", ("pictures", "grey", "points"))

@@ -21,7 +21,7 @@ def test_every_picture_has_a_p_value(server, model, score):
         assert np.isfinite([each["score"], each["nats"]]).all()
 
 
-@pytest.mark.offering("Density", kinds=("grey",))
+@pytest.mark.offering("Density", kinds=("pictures",))
 def test_the_reference_itself_is_not_odd_and_its_score_is_the_likelihood(server, model):
     body = inputs(model, count=1)
     body["pictures"] = [text_of(file_of(np.zeros((1, 8, 8), np.uint8)))]  # as all of the reference

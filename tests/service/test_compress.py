@@ -27,7 +27,7 @@ def test_pictures_come_back_to_the_last_level(server, model):
         assert levels_of(each).tolist() == picture(shape, index).tolist()
 
 
-@pytest.mark.offering("Codec", kinds=("grey",))
+@pytest.mark.offering("Codec", kinds=("pictures",))
 def test_the_stream_comes_as_it_is_where_asked(server, model):
     body = request_of(model)
     answer = server.post(model, "compress", body, accept="application/octet-stream")
@@ -37,7 +37,7 @@ def test_the_stream_comes_as_it_is_where_asked(server, model):
     assert answer.content == base64.b64decode(text)
 
 
-@pytest.mark.offering("Codec", kinds=("grey",))
+@pytest.mark.offering("Codec", kinds=("pictures",))
 def test_a_stream_of_another_bundle_is_refused(server, model):
     stream = bytearray(base64.b64decode(server.ask(model, "compress", request_of(model))["stream"]))
     stream[10] ^= 1
@@ -47,7 +47,7 @@ def test_a_stream_of_another_bundle_is_refused(server, model):
     assert "was made by the bundle sha256:" in answer.json()["detail"]
 
 
-@pytest.mark.offering("Codec", kinds=("grey",))
+@pytest.mark.offering("Codec", kinds=("pictures",))
 def test_a_flipped_bit_never_gives_another_picture(server, model):
     stream = base64.b64decode(server.ask(model, "compress", request_of(model))["stream"])
     start = HEAD.size + HEAD.unpack_from(stream)[-1]

@@ -110,7 +110,7 @@ WRONG_FIELDS = [
     (CVAE, "progression", {"attribute": "age", "to": 99}, "to"),
     (CVAE, "progression", {"attribute": "age", "condition": {"age": 30}}, "condition"),
     (CVAE, "progression", {"attribute": "age", "picture": FILE, "seed": 1}, ""),
-    (CVAE, "edit", {"pictures": [FILE]}, "condition"),
+    (CVAE, "edit", {"pictures": [FILE]}, ""),
     (VAE, "likelihood", {"pictures": [FILE], "effort": 0}, "effort"),
     (VAE, "likelihood", {"pictures": [FILE] * 10, "effort": 9999}, "effort"),
     ("pca-pictures", "likelihood", {"pictures": [FILE], "effort": 2}, "effort"),

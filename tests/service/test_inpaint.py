@@ -33,7 +33,7 @@ def test_what_is_known_stays_and_the_rest_is_drawn(server, model):
     assert not np.array_equal(found[0][:, half:], found[1][:, half:])
 
 
-@pytest.mark.offering("Inpainter", kinds=("grey",))
+@pytest.mark.offering("Inpainter", kinds=("pictures",))
 def test_a_filling_is_named_by_its_row(server, model):
     all_of_them = server.ask(model, "inpaint", request_of(model))
     body = request_of(model)
@@ -42,7 +42,7 @@ def test_a_filling_is_named_by_its_row(server, model):
     assert pixels(alone)[0] == pixels(all_of_them)[3]
 
 
-@pytest.mark.offering("Inpainter", kinds=("grey",))
+@pytest.mark.offering("Inpainter", kinds=("pictures",))
 def test_a_picture_that_is_all_known_comes_back(server, model):
     body = request_of(model)
     body["masks"] = [text_of(file_of(np.zeros((1, *shape_of(model)[1:]), np.uint8)))]
@@ -59,7 +59,7 @@ def test_points_keep_the_values_that_are_given(server, model):
     assert found[0][1] != found[1][1]
 
 
-@pytest.mark.offering("Inpainter", kinds=("grey",))
+@pytest.mark.offering("Inpainter", kinds=("pictures",))
 @pytest.mark.parametrize(
     ("change", "param"),
     [
