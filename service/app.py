@@ -124,6 +124,7 @@ def _build(
         anchor_rows=settings.batch_rows,
         is_strict=settings.determinism == "strict",
         step_seconds=settings.step_timeout_seconds,
+        comparison_seconds=settings.comparison_seconds,
         threads=settings.threads,
         autocast=None if settings.precision == "float32" else getattr(torch, settings.precision),
     )

@@ -51,6 +51,7 @@ class Engine:
         anchor_rows: the batch shape that every work may run in (`service/plans.py`).
         is_strict: whether a row's bytes may not depend on the batch's shape.
         step_seconds: a step that takes longer is taken for hung.
+        comparison_seconds: as `WarmUp` has it.
         threads: of a CPU that one step takes; torch's own choice where None.
         autocast: the type of numbers that the device computes with, where not float32.
     """
@@ -66,6 +67,7 @@ class Engine:
         anchor_rows: int = 8,
         is_strict: bool = True,
         step_seconds: float = 60.0,
+        comparison_seconds: float = 0.5,
         autocast: torch.dtype | None = None,
         threads: int | None = None,
     ) -> None:
@@ -74,6 +76,7 @@ class Engine:
         self._telemetry, self._log, self._pool = telemetry, log, pool
         self._admission = admission
         self._anchor_rows, self._step_seconds, self._autocast = anchor_rows, step_seconds, autocast
+        self._comparison_seconds = comparison_seconds
         self._threads = threads
         self._lanes: OrderedDict[Key, Lane] = OrderedDict()
         self._waiting_rows = 0
@@ -196,7 +199,7 @@ class Engine:
     async def warm_up(self, served: Served) -> Plans:
         """Run all that a model can do, between other work, to find its plans."""
         plans = Plans(self._anchor_rows)
-        work = WarmUp(plans, served, self.is_strict)
+        work = WarmUp(plans, served, self.is_strict, self._comparison_seconds)
         await self.run(served, work, Rows(1), caller="warm-up", is_admitted=True)
         return plans
 

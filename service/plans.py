@@ -61,7 +61,6 @@ USEFUL_SHAPES = (1, 32, 64, 4, 16, 2, 48, 24, 12, 6, 3, 8)
 NUMBERS_TO_COMPARE = 1024  # before two shapes are believed to give equal ones
 FEWEST_NUMBERS = 256  # where passes take long
 LONGEST_PASS = 0.1  # seconds: no larger shape is tried, as others wait for a pass to end
-LONGEST_COMPARISON = 0.5  # seconds, of all shapes of a work
 PROBED_STEPS = 4  # of chains whose steps share out one work
 UNKNOWN_SECONDS = 0.01  # of a row of work that was not measured
 
@@ -120,11 +119,13 @@ class WarmUp(Work):
 
     Args:
         is_strict: allow only shapes that give the anchor's bytes.
+        comparison_seconds: the longest that all shapes of a work may take.
     """
 
     plans: Plans
     served: Served
     is_strict: bool
+    comparison_seconds: float = 0.5
 
     name = "warm-up"
     needs = object  # type: ignore[assignment]
@@ -149,9 +150,9 @@ class WarmUp(Work):
             return  # what it comes to is not waited for, or says nothing about other shapes
         pass_seconds = share * plan.row_seconds  # of a row
         rows_needed = _rows_of(first, NUMBERS_TO_COMPARE)
-        if rows_needed * pass_seconds > LONGEST_COMPARISON:
+        if rows_needed * pass_seconds > self.comparison_seconds:
             rows_needed = _rows_of(first, FEWEST_NUMBERS)
-        if rows_needed * pass_seconds > LONGEST_COMPARISON:
+        if rows_needed * pass_seconds > self.comparison_seconds:
             return  # too slow to see whether other shapes agree
         shapes = [each for each in USEFUL_SHAPES if each * pass_seconds <= LONGEST_PASS]
         count = anchor * math.ceil(max(*shapes, anchor, rows_needed) / anchor)
@@ -159,7 +160,7 @@ class WarmUp(Work):
         began = time.perf_counter()
         wanted, _ = yield from self._passes(probe, model, rows, anchor, device)
         for shape in (each for each in shapes if each != anchor):
-            if time.perf_counter() - began > LONGEST_COMPARISON:
+            if time.perf_counter() - began > self.comparison_seconds:
                 return
             part = rows.part(0, shape * math.ceil(min(rows_needed, count - shape + 1) / shape))
             found, seconds = yield from self._passes(probe, model, part, shape, device)

@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     coding_threads: PositiveInt = 2  # that read and write pictures
     determinism: Literal["strict", "fast"] = "strict"
     batch_rows: PositiveInt = 8  # the batch shape that every model's work can run in
+    # For each thing that a model does, to find other shapes that give the same bytes: more of them
+    # make the service quicker under load, and its start slower.
+    comparison_seconds: PositiveFloat = 0.5
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
     queue_seconds: PositiveFloat = 10.0  # of work that may wait before callers are turned away

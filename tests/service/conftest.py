@@ -80,7 +80,8 @@ def settings_of(bundles_dir) -> Callable[..., Settings]:
     def make(**more) -> Settings:
         # One thread: torch's own threads wait for each other on a busy machine.
         known = {"bundles_dir": bundles_dir, "device": "cpu", "threads": 1, "log_level": "error"}
-        return read_settings(**{**known, **more})
+        # Half a second for each thing that each of forty models does would be a minute.
+        return read_settings(**{**known, "comparison_seconds": 0.1, **more})
 
     return make
 
