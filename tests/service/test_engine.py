@@ -316,6 +316,7 @@ def test_chains_join_and_leave_at_every_step(engine):
         long = start(engine, work, 6, 3, served=work.model)
         await asyncio.sleep(0.05)
         late = start(engine, work, 2, served=work.model)
+        await asyncio.sleep(0)  # until its rows are in the queue
         gate.set()
         return await asyncio.gather(long, late)
 
