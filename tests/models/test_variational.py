@@ -7,27 +7,10 @@ import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from models.capabilities import Posterior
-from models.networks.outputs import Output
 from models.networks.variational import ImportanceBound, kl_to_prior, variational_bound
 from models.noise import Noise
 from models.steps import finished
-
-
-class UnitNormal(Output):
-    """N(parameters, I): the linear-Gaussian model's p(x | z)."""
-
-    numbers_per_value = 1
-    measure = "density"
-
-    def log_prob(self, parameters, x):
-        return Normal(parameters, 1.0).log_prob(x).sum(dim=1)
-
-    def mean(self, parameters):
-        return parameters
-
-    def bias(self, mean):
-        return mean
-
+from tests.models.unit_normal import UnitNormal
 
 GENERATOR = torch.Generator().manual_seed(3)
 W = torch.randn(2, 5, generator=GENERATOR)

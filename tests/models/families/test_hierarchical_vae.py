@@ -7,14 +7,14 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import MultivariateNormal
 
 from models.conditions import ConditionSchema
 from models.families.hierarchical_vae import HierarchicalVAE, HierarchicalVAEConfig, combine
 from models.learning import Batch
-from models.networks.outputs import Output
 from models.noise import Noise
 from tests.conftest import learn
+from tests.models.unit_normal import UnitNormal
 
 # z_2 ~ N(0, 1);  z_1 ~ N(A z_2, S^2);  x ~ N((B, B) z_1, I), of two numbers.
 A, S, B = 1.5, 0.7, 0.8
@@ -22,22 +22,6 @@ LOADING = torch.tensor([B, B])
 X = torch.randn(6, 2, generator=torch.Generator().manual_seed(3))
 COVARIANCE = torch.eye(2) + (A**2 + S**2) * torch.outer(LOADING, LOADING)
 EXACT = MultivariateNormal(torch.zeros(2), COVARIANCE).log_prob(X)
-
-
-class UnitNormal(Output):
-    """N(parameters, I)."""
-
-    numbers_per_value = 1
-    measure = "density"
-
-    def log_prob(self, parameters, x):
-        return Normal(parameters, 1.0).log_prob(x).sum(dim=1)
-
-    def mean(self, parameters):
-        return parameters
-
-    def bias(self, mean):
-        return mean
 
 
 class LinearGaussian(HierarchicalVAE):
