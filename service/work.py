@@ -220,8 +220,17 @@ class Chained(Work):
         return self.end(model, chains)
 
 
+class Shown(Work):
+    """Work whose pictures may go out as 256 levels, uint8."""
+
+    as_levels: bool
+
+    def polish(self, outputs: Outputs) -> Outputs:
+        return levelled(outputs) if self.as_levels else outputs
+
+
 @dataclass(frozen=True)
-class Sample(Work):
+class Sample(Shown):
     """Pictures of a model, each row of its own noise.
 
     Args:
@@ -251,12 +260,9 @@ class Sample(Work):
         x = yield from model.decoding(z, y)
         return Outputs({"x": x, "z": z} if self.with_latents else {"x": x})
 
-    def polish(self, outputs: Outputs) -> Outputs:
-        return levelled(outputs) if self.as_levels else outputs
-
 
 @dataclass(frozen=True)
-class SampleChains(Chained):
+class SampleChains(Chained, Shown):
     """Pictures of a stepwise model. Rows may have a number of each of its options.
 
     Args:
@@ -286,9 +292,6 @@ class SampleChains(Chained):
 
     def end(self, model: Stepwise, chains: Chains) -> Outputs:
         return Outputs({"x": model.finish(chains)})
-
-    def polish(self, outputs: Outputs) -> Outputs:
-        return levelled(outputs) if self.as_levels else outputs
 
     def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
         return seconds_of(self.plan) * (1 if self.share_work else self.chain_steps)
@@ -361,7 +364,7 @@ class Draw(Single):
 
 
 @dataclass(frozen=True)
-class Decode(Work):
+class Decode(Shown):
     """Latents `z` (and conditions `y`) to pictures `x`."""
 
     as_levels: bool = False
@@ -376,9 +379,6 @@ class Decode(Work):
     def steps(self, model: Latent, rows: Rows, device: torch.device) -> Steps[Outputs]:
         x = yield from model.decoding(rows.tensors["z"], rows.tensors.get("y"))
         return Outputs({"x": x})
-
-    def polish(self, outputs: Outputs) -> Outputs:
-        return levelled(outputs) if self.as_levels else outputs
 
 
 @dataclass(frozen=True)
@@ -406,7 +406,7 @@ class Classify(Single):
 
 
 @dataclass(frozen=True)
-class Denoise(Single):
+class Denoise(Single, Shown):
     """Corrupted pictures `x` (and conditions `y`) to clean ones."""
 
     as_levels: bool = False
@@ -420,9 +420,6 @@ class Denoise(Single):
 
     def run(self, model: Denoiser, rows: Rows, device: torch.device) -> Outputs:
         return Outputs({"x": model.denoise(rows.tensors["x"], rows.tensors.get("y"))})
-
-    def polish(self, outputs: Outputs) -> Outputs:
-        return levelled(outputs) if self.as_levels else outputs
 
 
 @dataclass(frozen=True)
