@@ -12,13 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
 from models.bundle import load_bundle
-from models.conditions import Categorical, ConditionSchema, Continuous
 from models.noise import Noise
 from training.data.registry import load_data
+from verify.judge import agreement, encoded, trained_classifier
 
 ROWS = 1000
 
@@ -43,61 +41,6 @@ def main() -> None:
     print("|---|---|---|")
     for name in made:
         print(f"| {name} | {real[name]:.1%} | {made[name]:.1%} |")
-
-
-def encoded(schema: ConditionSchema, columns: np.ndarray) -> Tensor:
-    return torch.from_numpy(schema.encode_columns(columns))
-
-
-def trained_classifier(x: Tensor, y: Tensor, schema: ConditionSchema) -> nn.Module:
-    """A small network of its own architecture (pooling, batch norm), 8 epochs of Adam."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        layers: list[nn.Module] = []
-        for before, after in ((x.shape[1], 32), (32, 64), (64, 128)):
-            layers += [nn.Conv2d(before, after, 3, 1, 1), nn.BatchNorm2d(after), nn.ReLU()]
-            layers += [nn.MaxPool2d(2)]
-        network = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(schema.width))
-        network(x[:2])
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    order = np.random.Generator(np.random.Philox(key=[3, 0]))
-    for _ in range(8):
-        for rows in torch.from_numpy(order.permutation(len(x))).split(64):
-            scores = network(x[rows])
-            loss = torch.stack(
-                [
-                    F.cross_entropy(scores[:, where], y[rows][:, where])
-                    if isinstance(attribute, Categorical)
-                    else F.binary_cross_entropy_with_logits(scores[:, where], y[rows][:, where])
-                    for attribute, where in parts(schema)
-                ]
-            ).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return network.eval()
-
-
-@torch.no_grad()
-def agreement(
-    network: nn.Module, x: Tensor, y: Tensor, schema: ConditionSchema
-) -> dict[str, float]:
-    """Share of rows whose attribute is as wanted; a continuous one within 0.25 of it."""
-    scores = torch.cat([network(part) for part in x.split(200)])
-    found = {}
-    for attribute, where in parts(schema):
-        score, wanted = scores[:, where], y[:, where]
-        if isinstance(attribute, Categorical):
-            agrees = score.argmax(1) == wanted.argmax(1)
-        else:
-            tolerance = 0.25 if isinstance(attribute, Continuous) else 0.5
-            agrees = ((score.sigmoid() - wanted).abs() < tolerance)[:, 0]
-        found[attribute.name] = agrees.float().mean().item()
-    return found
-
-
-def parts(schema: ConditionSchema):
-    return [(each, schema.slices[each.name]) for each in schema.attributes]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""An independent judge of pictures: a small classifier of attributes, trained on real ones."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.conditions import Categorical, ConditionSchema, Continuous
+
+
+def encoded(schema: ConditionSchema, columns: np.ndarray) -> Tensor:
+    return torch.from_numpy(schema.encode_columns(columns))
+
+
+def trained_classifier(x: Tensor, y: Tensor, schema: ConditionSchema) -> nn.Sequential:
+    """A small network of its own architecture (pooling, batch norm), 8 epochs of Adam."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        layers: list[nn.Module] = []
+        for before, after in ((x.shape[1], 32), (32, 64), (64, 128)):
+            layers += [nn.Conv2d(before, after, 3, 1, 1), nn.BatchNorm2d(after), nn.ReLU()]
+            layers += [nn.MaxPool2d(2)]
+        network = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(schema.width))
+        network(x[:2])
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    order = np.random.Generator(np.random.Philox(key=[3, 0]))
+    for _ in range(8):
+        for rows in torch.from_numpy(order.permutation(len(x))).split(64):
+            scores = network(x[rows])
+            loss = torch.stack(
+                [
+                    F.cross_entropy(scores[:, where], y[rows][:, where])
+                    if isinstance(attribute, Categorical)
+                    else F.binary_cross_entropy_with_logits(scores[:, where], y[rows][:, where])
+                    for attribute, where in parts(schema)
+                ]
+            ).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return network.eval()
+
+
+@torch.no_grad()
+def agreement(
+    network: nn.Module, x: Tensor, y: Tensor, schema: ConditionSchema
+) -> dict[str, float]:
+    """Share of rows whose attribute is as wanted; a continuous one within 0.25 of it."""
+    scores = torch.cat([network(part) for part in x.split(200)])
+    found = {}
+    for attribute, where in parts(schema):
+        score, wanted = scores[:, where], y[:, where]
+        if isinstance(attribute, Categorical):
+            agrees = score.argmax(1) == wanted.argmax(1)
+        else:
+            tolerance = 0.25 if isinstance(attribute, Continuous) else 0.5
+            agrees = ((score.sigmoid() - wanted).abs() < tolerance)[:, 0]
+        found[attribute.name] = agrees.float().mean().item()
+    return found
+
+
+@torch.no_grad()
+def features(network: nn.Sequential, x: Tensor) -> Tensor:
+    """What the last layer sees, averaged over its places: (B, 128), for distances between sets."""
+    pooled = network[:-2]
+    return torch.cat([pooled(part).mean(dim=(2, 3)) for part in x.split(200)])
+
+
+def parts(schema: ConditionSchema):
+    return [(each, schema.slices[each.name]) for each in schema.attributes]
