@@ -60,7 +60,8 @@ def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
 def _root(covariance: Tensor) -> Tensor:
     """R with R^T R the covariance, which may be singular."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=0).sqrt()).T
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()).T
+    return root
 
 
 def _distance(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) -> float:
@@ -68,4 +69,4 @@ def _distance(mean_a: Tensor, root_a: Tensor, mean_b: Tensor, root_b: Tensor) ->
     traces = root_a.square().sum() + root_b.square().sum()
     together = torch.linalg.svdvals(root_a @ root_b.T).sum()
     distance = (mean_a - mean_b).square().sum() + traces - 2 * together
-    return max(distance.item(), 0.0)
+    return max(float(distance), 0.0)

@@ -68,7 +68,7 @@ def distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 
     By differences: products of matrices would round the distance of equal rows to other than 0.
     """
-    for part in a.split(ROWS_AT_ONCE):
+    for part in torch.split(a, ROWS_AT_ONCE):
         yield torch.cdist(part, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 

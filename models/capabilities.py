@@ -149,6 +149,11 @@ class Stepwise(Capability):
         """What else a caller may choose, by name."""
         return {}
 
+    def steps_in_all(self, steps: int, options: Mapping[str, float]) -> int:
+        """How many steps a chain has that is begun with these: more than `steps` where an option
+        has them taken again."""
+        return steps
+
     @abstractmethod
     def begin(
         self,

@@ -98,7 +98,7 @@ def _drawing(call: Call, body: Drawing, condition: Condition | None) -> PictureD
     work: Work
     if served.offers(Stepwise) and not _is_about_latents(body):
         stepwise = served.offering(Stepwise)
-        work = SampleChains.of(stepwise, body.steps, as_levels=call.shows_levels)
+        work = SampleChains.of(stepwise, body.steps, body.options, call.shows_levels)
     else:
         work = Sample(
             is_tempered=body.temperature is not None or body.truncation is not None,

@@ -268,19 +268,29 @@ class SampleChains(Chained, Shown):
     Args:
         chain_steps: how many; how many each has taken differs from row to row.
         share_work: see `Stepwise.steps_share_work`.
+        in_all: with those that an option has taken again; chains that differ in it ride together.
     """
 
     chain_steps: int
     as_levels: bool = False
     share_work: bool = False
+    in_all: int | None = field(default=None, compare=False)
 
     name = "sample"
     needs = Stepwise
 
     @classmethod
-    def of(cls, model: Stepwise, steps: int | None = None, as_levels: bool = False) -> Self:
+    def of(
+        cls,
+        model: Stepwise,
+        steps: int | None = None,
+        options: Mapping[str, float] | None = None,
+        as_levels: bool = False,
+    ) -> Self:
         """So many steps of this model, or as many as it takes by default."""
-        return cls(steps or model.default_steps, as_levels, model.steps_share_work)
+        steps = steps or model.default_steps
+        in_all = model.steps_in_all(steps, options or {})
+        return cls(steps, as_levels, model.steps_share_work, in_all)
 
     @property
     def plan(self) -> Work:
@@ -294,7 +304,7 @@ class SampleChains(Chained, Shown):
         return Outputs({"x": model.finish(chains)})
 
     def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
-        return seconds_of(self.plan) * (1 if self.share_work else self.chain_steps)
+        return seconds_of(self.plan) * (1 if self.share_work else self.in_all or self.chain_steps)
 
 
 @dataclass(frozen=True)

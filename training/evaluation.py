@@ -73,7 +73,7 @@ def _likelihood(
     levels = 256 if len(shape) == 3 else None
     bits = bits_per_dimension(nats, math.prod(shape), likelihood.measure, levels)
     kind = likelihood.kind.replace("_", " ")
-    samples = f", {effort} importance samples" if effort > 1 else ""
+    samples = f", effort {effort}" if effort > 1 else ""
     of = {
         "mass": "log-probability of the discrete picture",
         "density": "log-density on [0, 1]^D" if levels else "log-density",

@@ -84,7 +84,7 @@ class Evaluation(_Section):
     """What is measured on the test split after training."""
 
     rows: PositiveInt = 10_000  # at most
-    likelihood_effort: PositiveInt = 1  # importance samples of a bound, for families that have one
+    likelihood_effort: PositiveInt = 1  # samples of a bound or estimate, where it takes any
     likelihood_rows: PositiveInt | None = None  # None: as many as `rows`
     search_rows: PositiveInt = 64  # where encoding a picture is a search
 

@@ -187,6 +187,10 @@ class Diffusion(
 
     # Sampling
 
+    def steps_in_all(self, steps: int, options: Mapping[str, float]) -> int:
+        """All but the last, to x_0, are taken as often as `resamplings` says."""
+        return round(options.get("resamplings", 1)) * (steps - 1) + 1
+
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return self.run_chains(noise, condition)
 
@@ -213,8 +217,7 @@ class Diffusion(
         steps: int | None = None,
         options: Mapping[str, float] | None = None,
     ) -> Chains:
-        """As `Stepwise.begin`. A step is one evaluation of the network: with r `resamplings` there
-        are r (steps - 1) + 1 of them, since the last step, to x_0, is taken once.
+        """As `Stepwise.begin`. A step is one evaluation of the network.
 
         Raises:
             InvalidInput: `steps` or an option is unknown or out of range.
@@ -298,6 +301,7 @@ class Diffusion(
         if not 1 <= steps <= self.config.timesteps:
             raise InvalidInput(f"steps go from 1 to {self.config.timesteps}, got {steps}", "steps")
         chosen = self._chosen(options or {})
+        in_all = self.steps_in_all(steps, chosen)
         resamplings = round(chosen.pop("resamplings"))
         rows = torch.ones(len(x), dtype=torch.float64, device=x.device)
         tensors = {"x": x, **{name: value * rows for name, value in chosen.items()}}
@@ -305,7 +309,7 @@ class Diffusion(
         tensors["resamplings"] = (resamplings * rows).long()
         if y is not None:
             tensors["y"] = y
-        return Chains.begun(tensors, noise, resamplings * (steps - 1) + 1)
+        return Chains.begun(tensors, noise, in_all)
 
     def _chosen(self, given: Mapping[str, float]) -> dict[str, float]:
         """Every option's value."""

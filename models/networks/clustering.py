@@ -14,10 +14,22 @@ from models.networks.inverse_cdf import draw_categories
 from models.noise import Noise
 
 
-def squared_distances(x: Tensor, centres: Tensor) -> Tensor:
-    """Of every row from every centre, shape (N, K)."""
-    found = x.square().sum(dim=1, keepdim=True) - 2 * x @ centres.T + centres.square().sum(dim=1)
-    return found.clamp(min=0)
+def squared_distances(x: Tensor, centres: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Of every row from every centre, shape (N, K).
+
+    Args:
+        lengths: what `squared_lengths(x)` gives, where it is known already.
+    """
+    lengths = squared_lengths(x) if lengths is None else lengths
+    # Nothing of the size of x is made beside it.
+    found = (x @ centres.T).mul_(-2) + lengths[:, None] + squared_lengths(centres)
+    return found.clamp_(min=0)
+
+
+def squared_lengths(x: Tensor) -> Tensor:
+    """Of every row, shape (N,)."""
+    lengths: Tensor = torch.linalg.vecdot(x, x)
+    return lengths
 
 
 def k_means_plus_plus(x: Tensor, clusters: int, noise: Noise) -> Tensor:
@@ -55,9 +67,9 @@ def lloyd(
     Returns:
         Centres (K, D); each row's cluster (N,); the sum of the squared distances between them.
     """
-    before = None
+    before, lengths = None, squared_lengths(x)
     for _ in range(largest_steps):
-        distances, labels = squared_distances(x, centres).min(dim=1)
+        distances, labels = squared_distances(x, centres, lengths).min(dim=1)
         if before is not None and torch.equal(labels, before):
             break
         before = labels.clone()
@@ -69,7 +81,7 @@ def lloyd(
         centres = moved
         if shift <= tolerance:
             break
-    distances, labels = squared_distances(x, centres).min(dim=1)
+    distances, labels = squared_distances(x, centres, lengths).min(dim=1)
     return centres, labels, distances.sum().item()
 
 

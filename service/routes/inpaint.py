@@ -77,7 +77,7 @@ async def inpaint(
     each_name = tuple(name for name in names for _ in range(body.n))
     rows = Rows(len(keys), tensors, keys, each_name)
     model = call.served.offering(Stepwise)
-    work = Inpaint.of(model, body.steps, as_levels=call.shows_levels)
+    work = Inpaint.of(model, body.steps, body.options, call.shows_levels)
     numbers = [key[1] for key in keys]
 
     def show(outputs: Outputs) -> Response:

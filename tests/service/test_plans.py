@@ -117,6 +117,16 @@ def test_what_takes_long_costs_more(bundles_dir):
             assert plans.row_seconds(LogProb(1000)) > 3 * plans.row_seconds(LogProb(2))
 
 
+def test_steps_that_an_option_has_taken_again_cost_too_and_ride_with_the_others(bundles_dir):
+    served = served_of(bundles_dir, "diffusion-pictures")
+    plans, model = planned(served), served.offering(Stepwise)
+    plain, again = (SampleChains.of(model, 10, {"resamplings": r}) for r in (1, 5))
+    seconds = plans.row_seconds(SampleChains(1))
+    assert plans.row_seconds(plain) == pytest.approx(10 * seconds)
+    assert plans.row_seconds(again) == pytest.approx(46 * seconds)
+    assert plain == again
+
+
 def test_work_that_was_not_measured_runs_in_the_anchor_shape():
     plan = Plans(8).plan(Draw())
     assert plan.shapes == (8,)
