@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
+import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from models.coding import EntropyCoder
 from models.conditions import ConditionSchema
-from models.errors import NotSupported
+from models.errors import NotSupported, WrongShape
 from models.noise import Noise
 from models.steps import Chains, Steps
 
@@ -220,8 +221,18 @@ class Inpainter(Capability):
             x: (B, C, H, W) in [0, 1], or (B, D); what is not known of it makes no difference.
             known: bool, of the same shape.
         Raises:
+            WrongShape: `known` is not.
             InvalidPicture: x lies outside what the model gives probabilities to.
         """
+
+    def check_known(self, x: Tensor, known: Tensor) -> None:
+        """Raises WrongShape unless `known` is bool and of x's shape."""
+        if known.shape != x.shape or known.dtype != torch.bool:
+            raise WrongShape(
+                f"expected `known` to be bool and of shape {tuple(x.shape)}, "
+                f"got {known.dtype} {tuple(known.shape)}",
+                "known",
+            )
 
 
 class Encoder(Capability):

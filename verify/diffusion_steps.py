@@ -24,10 +24,9 @@ from models.conditions import ConditionSchema
 from models.families.diffusion import Diffusion
 from models.noise import Noise
 from training.data.registry import load_data
-from verify.judge import agreement, encoded, features, trained_classifier
+from verify.judge import agreement, digit_judge, encoded, features
 
 STEPS = (1, 2, 3, 5, 10, 20, 50, 100)
-JUDGED = 20_000  # training digits of the judge
 SHOWN = 12
 ROWS_AT_ONCE = 100
 
@@ -44,8 +43,7 @@ def main() -> None:
         raise SystemExit(f"{arguments.bundle}: needs a diffusion model of labelled digits")
     schema = model.condition_schema
     data = load_data("mnist", {"variant": "grey"}, arguments.data_root)
-    x, y = (torch.from_numpy(data.train.values[:JUDGED]).float() / 255, data.train.labels[:JUDGED])
-    judge = trained_classifier(x, encoded(schema, y[:, None].astype(np.float32)), schema)
+    judge = digit_judge(data)
     test = torch.from_numpy(data.test.values).float() / 255
     wanted = encoded(schema, data.test.labels[:, None].astype(np.float32))
     half, count = len(test) // 2, arguments.count

@@ -6,6 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conditions import Categorical, ConditionSchema, Continuous
+from training.data.dataset import DataSet
+
+DIGITS = 20_000  # that a judge of digits learns from
 
 
 def encoded(schema: ConditionSchema, columns: np.ndarray) -> Tensor:
@@ -39,6 +42,13 @@ def trained_classifier(x: Tensor, y: Tensor, schema: ConditionSchema) -> nn.Sequ
             loss.backward()
             optimizer.step()
     return network.eval()
+
+
+def digit_judge(data: DataSet) -> nn.Sequential:
+    """A classifier of labelled digits."""
+    train, schema = data.train.take(np.arange(DIGITS)), ConditionSchema.of_classes(data.classes)
+    y = encoded(schema, train.labels[:, None].astype(np.float32))
+    return trained_classifier(torch.from_numpy(train.values).float() / 255, y, schema)
 
 
 @torch.no_grad()

@@ -10,38 +10,21 @@ gradient) tells y of a picture that comes without.
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor
 
-from models.capabilities import (
-    AttributeClassifier,
-    Condition,
-    Conditional,
-    Density,
-    Encoder,
-    Likelihood,
-    Posterior,
-)
+from models.capabilities import AttributeClassifier, Condition, Conditional
 from models.conditions import Attribute, Boolean, Categorical, ConditionSchema
-from models.family import ConditionalConfig, Family
-from models.learning import Batch, Gradient, Losses, Passes
-from models.networks.bits_back import BitsBack
-from models.networks.coders import Coder, Decoder
-from models.networks.gaussian_latent import GaussianLatent
-from models.networks.outputs import output
-from models.networks.stacks import mean_row
-from models.networks.variational import (
-    VariationalConfig,
-    kl_to_prior,
-    reparameterize,
-    variational_bound,
-)
+from models.family import ConditionalConfig
+from models.learning import Batch, Losses, Passes
+from models.networks.coders import Coder
+from models.networks.variational import VariationalConfig, kl_to_prior, reparameterize
+from models.networks.variational_family import VariationalFamily
 from models.noise import Noise
-from models.steps import Steps, finished
 
 
 class CVAEConfig(VariationalConfig, ConditionalConfig):
@@ -55,65 +38,16 @@ class CVAEConfig(VariationalConfig, ConditionalConfig):
         return self
 
 
-class CVAE(
-    Family[CVAEConfig],
-    GaussianLatent,
-    Encoder,
-    Density,
-    BitsBack,
-    Conditional,
-    AttributeClassifier,
-    Gradient,
-):
-    inference = "amortised"
-    maximum_effort: ClassVar[int] = 10_000
+class CVAE(VariationalFamily[CVAEConfig], Conditional, AttributeClassifier):
+    config_type = CVAEConfig
 
     def __init__(self, config: CVAEConfig) -> None:
         super().__init__(config)
-        width = config.condition.width
-        self.output = output(config.likelihood, pictures=len(config.shape) == 3)
-        self.encoder = Coder(config, width, 2 * config.latent_width)
-        self.decoder = Decoder(config, width, self.output.numbers_per_value)
-        self.classifier = Coder(config, 0, width)
+        self.classifier = Coder(config, 0, config.condition.width)
 
     @property
     def condition_schema(self) -> ConditionSchema:
         return self.config.condition
-
-    @property
-    def latent_width(self) -> int:
-        return self.config.latent_width
-
-    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
-        return self.output.mean(self.output_parameters(z, condition))
-
-    def output_parameters(self, z: Tensor, condition: Condition | None = None) -> Tensor:
-        parameters: Tensor = self.decoder(z, self.check_condition(condition))
-        return parameters
-
-    def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
-        self.check_rows(x)
-        y = self.check_condition(condition)
-        mean, log_variance = self.encoder(x, y).chunk(2, dim=1)
-        return Posterior(mean, log_variance)
-
-    def log_prob(
-        self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
-    ) -> Likelihood:
-        return finished(self.scoring(x, noise, effort, condition))
-
-    def scoring(
-        self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
-    ) -> Steps[Likelihood]:
-        posterior = self.encode(x, condition)
-        self.output.check(x)
-
-        def decode(z: Tensor, k: int) -> Tensor:
-            y = condition if condition is None else condition.repeat_interleave(k, dim=0)
-            parameters: Tensor = self.decoder(z, y)
-            return parameters
-
-        return (yield from variational_bound(x, posterior, decode, self.output, noise, effort))
 
     def classify(self, x: Tensor) -> Condition:
         self.check_rows(x)
@@ -130,11 +64,8 @@ class CVAE(
         return torch.cat(parts, dim=1)
 
     def prepare(self, passes: Passes) -> None:
-        mean = mean_row(passes())
-        self.encoder.mean.copy_(mean)
-        self.classifier.mean.copy_(mean)
-        with torch.no_grad():
-            self.decoder.bias.copy_(self.output.bias(mean))
+        super().prepare(passes)
+        self.classifier.mean.copy_(self.encoder.mean)
 
     def losses(self, batch: Batch, noise: Noise, progress: float) -> Losses:
         self.output.check(batch.x)

@@ -34,7 +34,7 @@ from models.capabilities import (
     Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidInput, InvalidPicture, NotSupported, WrongShape, nearest
+from models.errors import InvalidInput, InvalidPicture, NotSupported, nearest
 from models.family import Family, OptionalConditionConfig
 from models.learning import Batch, Gradient, Losses, Passes
 from models.networks.denoiser import Denoiser
@@ -242,8 +242,7 @@ class Diffusion(
             InvalidPicture: what is known lies outside [0, 1], or is not finite.
         """
         self.check_rows(x)
-        if known.shape != x.shape or known.dtype != torch.bool:
-            raise WrongShape(f"expected `known` to be bool and of shape {tuple(x.shape)}")
+        self.check_known(x, known)
         x = torch.where(known, x, self.centre)
         self._check_values(x)
         chains = self.begin(noise, condition, steps, options)

@@ -29,7 +29,7 @@ from models.capabilities import (
     Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidInput, WrongShape
+from models.errors import InvalidInput
 from models.family import Family, OptionalConditionConfig
 from models.learning import Batch, Gradient, Losses
 from models.networks.pixel_outputs import PixelLikelihoods, pixel_output
@@ -171,9 +171,7 @@ class PixelCNN(
         """Known values are taken as they come, and the rest drawn in raster order: a pixel follows
         from what is known before it, and not from what is known after."""
         self.check_rows(x)
-        if known.shape != x.shape:
-            came = tuple(known.shape)
-            raise WrongShape(f"expected `known` of shape {tuple(x.shape)}, got {came}", "known")
+        self.check_known(x, known)
         x = x.where(known, 0)
         self.output.check(x)
         chains = self.begin(noise, condition, steps, options)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from models.capabilities import Condition, Inpainter, Sampler, Stepwise
-from models.errors import InvalidInput, WrongShape
+from models.errors import InvalidInput
 from models.networks.sequential_coding import Distributions, SequentialCodec
 from models.networks.symbols import Symbols
 from models.noise import Noise
@@ -108,10 +108,7 @@ class SymbolChains(Sampler, Stepwise, Inpainter, SequentialCodec):
         what is known influences only what comes after it: the result is a draw from
         p(unknown | known) where all that is known comes first in the order, and else is not.
         """
-        if known.shape != x.shape:
-            raise WrongShape(
-                f"expected `known` of shape {tuple(x.shape)}, got {tuple(known.shape)}", "known"
-            )
+        self.check_known(x, known)
         kept = self.read(torch.where(known, x, torch.zeros_like(x)))
         mask = self.read(known.to(x.dtype)) > 0
         return self._begun(kept, mask, noise, condition, steps)

@@ -246,7 +246,7 @@ def test_what_no_probability_is_given_to_is_refused():
     with pytest.raises(InvalidPicture, match="from 0 to 1"):
         grey.log_prob(x + 1, Noise.of_rows(0))
     known = torch.ones(1, 1, 4, 3, dtype=torch.bool)
-    with pytest.raises(WrongShape, match=r"`known` of shape \(1, 1, 4, 4\), got \(1, 1, 4, 3\)"):
+    with pytest.raises(WrongShape, match="bool and of shape"):
         grey.begin_inpainting(x, known, Noise.of_rows(0))
 
 
