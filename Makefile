@@ -9,7 +9,8 @@ STARTERS := digits-vae faces-cvae faces-dcgan
 STARTER_BUNDLES := $(STARTERS:%=bundles/%/config.json)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format verify verify-serving bench-serve clean
+.PHONY: help install demo test check format verify verify-densities verify-autoencoders \
+	verify-serving bench-serve clean
 
 help:
 	@echo "make demo     install, train three starter bundles, serve them on http://$(HOST):$(PORT)"
@@ -17,6 +18,8 @@ help:
 	@echo "make install  make .venv with everything, tests and linters included"
 	@echo "make check    lint, types, import contracts"
 	@echo "make verify   slow checks against published figures (DATA_ROOT=folder with MNIST)"
+	@echo "make verify-densities  every likelihood of docs/results/densities.md, trained and measured (a day)"
+	@echo "make verify-autoencoders  the same of docs/results/autoencoders.md (half a day)"
 	@echo "make verify-serving  the engine's promises against a real server (about twenty minutes)"
 	@echo "make bench-serve  measure the service beside other servers (SECONDS=8 a cell, ROUNDS=3; needs wrk)"
 
@@ -73,6 +76,30 @@ verify: .venv/installed-dev
 	$(BIN)/python -m verify.cvae bundles/faces-cvae
 	$(BIN)/latentd train faces-dcgan --resume
 	$(BIN)/python -m tests.training.crash --kills 10
+
+# Long lists of trainings: one that was cut off goes on where it was, one that is done ends at once.
+trained = for recipe in $(1); do \
+	$(BIN)/latentd train $$recipe --data-root $(VERIFY_DATA) --resume || exit; done
+bundles_of = $(addprefix bundles/,$(1))
+STATIC := mnist-mixture-10 mnist-mixture-500 mnist-made mnist-made-large mnist-transformer mnist-pixelcnn
+GREY := mnist-nice mnist-realnvp mnist-glow mnist-pixelcnn-grey mnist-diffusion
+verify-densities: .venv/installed-dev
+	$(call trained,$(STATIC) $(GREY) mnist-kmeans points-spline-flow)
+	$(BIN)/python -m verify.likelihood $(call bundles_of,$(STATIC)) --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.likelihood $(call bundles_of,$(filter-out mnist-diffusion,$(GREY))) \
+		--variant grey --effort 10 --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.likelihood bundles/mnist-diffusion \
+		--variant grey --effort 1000 --rows 100 --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.mixtures --data-root $(VERIFY_DATA) --starts k-means++ random --seeds 5
+	$(BIN)/python -m verify.kmeans bundles/mnist-kmeans --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.points bundles/points-spline-flow
+	$(BIN)/python -m verify.cached_sampling bundles/mnist-pixelcnn
+	$(BIN)/python -m verify.diffusion_steps bundles/mnist-diffusion --data-root $(VERIFY_DATA) \
+		--picture docs/images/diffusion-steps.png
+	$(BIN)/python -m verify.compression $(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static) \
+		--data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.anomalies $(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static) \
+		--data-root $(VERIFY_DATA) --rows 500
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
 verify-serving: .venv/installed-dev
