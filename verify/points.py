@@ -22,6 +22,7 @@ from scipy.special import ive, logsumexp
 from models.bundle import load_bundle
 from models.noise import Noise
 from training.data.registry import load_data
+from training.data.sets.points2d import Options
 
 Floats = NDArray[np.float64]
 
@@ -39,11 +40,11 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for path in arguments.bundle:
         bundle = load_bundle(path)
-        options = dict(bundle.description.provenance.settings["data"]["options"])
-        kind, noise = options["kind"], options["noise"]
+        own = bundle.description.provenance.settings["data"]["options"]
+        options = {**own, "count": arguments.count, "seed": SEED}
+        kind, noise = (getattr(Options.model_validate(options), name) for name in ("kind", "noise"))
         if kind not in DENSITIES:
             raise SystemExit(f"{path}: the density of {kind} is not known here")
-        options |= {"count": arguments.count, "seed": SEED}
         points = load_data("points2d", options).train.values
         true = np.concatenate(
             [DENSITIES[kind](part, noise) for part in np.array_split(points.astype(float), 100)]
