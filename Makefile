@@ -101,6 +101,30 @@ verify-densities: .venv/installed-dev
 	$(BIN)/python -m verify.anomalies $(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static) \
 		--data-root $(VERIFY_DATA) --rows 500
 
+CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-contractive mnist-sparse \
+	mnist-vqvae mnist-vae-dynamic
+SHAPES := shapes-beta-vae shapes-beta-tcvae
+FACES := faces-vae faces-vae-gan faces-vae-dis
+verify-autoencoders: .venv/installed-dev
+	$(call trained,$(CODES) $(SHAPES) $(FACES))
+	for bits in 32 64 128 256; do $(BIN)/latentd train mnist-semantic-hash \
+		--set model.latent_width=$$bits --out bundles/mnist-semantic-hash-$$bits --resume \
+		--data-root $(VERIFY_DATA) || exit; done
+	for numbers in 2 6; do \
+		$(BIN)/latentd train mnist-pca --set model.components=$$numbers --resume \
+			--out bundles/mnist-pca-$$numbers --data-root $(VERIFY_DATA) || exit; \
+		for recipe in mnist-logistic-pca mnist-autoencoder; do \
+			$(BIN)/latentd train $$recipe --set model.latent_width=$$numbers --resume \
+				--out bundles/$$recipe-$$numbers --data-root $(VERIFY_DATA) || exit; done; done
+	$(BIN)/python -m verify.denoising bundles/mnist-denoising --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.code_priors bundles/mnist-autoencoder bundles/mnist-vae-dynamic \
+		--data-root $(VERIFY_DATA) --picture docs/images/code-priors.png
+	$(BIN)/python -m verify.retrieval --search \
+		$(foreach bits,32 64 128 256,bundles/mnist-semantic-hash-$(bits)) --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.contractive_cost
+	$(BIN)/python -m verify.disentanglement $(call bundles_of,$(SHAPES))
+	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES))
+
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
 verify-serving: .venv/installed-dev
 	$(BIN)/python -m verify.serving
