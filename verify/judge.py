@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.conditions import Categorical, ConditionSchema, Continuous
 from training.data.dataset import DataSet
+from training.data.registry import load_data
 
 DIGITS = 20_000  # that a judge of digits learns from
 
@@ -42,6 +43,13 @@ def trained_classifier(x: Tensor, y: Tensor, schema: ConditionSchema) -> nn.Sequ
             loss.backward()
             optimizer.step()
     return network.eval()
+
+
+def face_judge(size: int) -> nn.Sequential:
+    """A classifier of the attributes of drawn faces of that size, of a seed that no recipe has."""
+    data = load_data("faces", {"size": size, "count": 6000, "seed": 12345})
+    x = torch.from_numpy(data.train.values).float() / 255
+    return trained_classifier(x, encoded(data.schema, data.train.attributes), data.schema)
 
 
 def digit_judge(data: DataSet) -> nn.Sequential:
