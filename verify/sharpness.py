@@ -3,9 +3,9 @@
     python -m verify.sharpness bundles/faces-vae bundles/faces-vae-gan
 
 Mean sharpness (variance of the Laplacian; Pertuz et al., 2013), with its standard error, of the
-bundle's held-out pictures, of as many samples, and of the held-out pictures' reconstructions; shares
-are of the held-out pictures' sharpness. Precision and recall (k = 3) of the samples are in the
-features of an independent classifier of the faces' attributes.
+bundle's held-out pictures, of as many samples, and of the held-out pictures' reconstructions;
+shares are of the held-out pictures' sharpness. Precision and recall (k = 3) of the samples are in
+the features of an independent classifier of the faces' attributes.
 """
 
 import argparse
