@@ -83,16 +83,21 @@ trained = for recipe in $(1); do \
 bundles_of = $(addprefix bundles/,$(1))
 STATIC := mnist-mixture-10 mnist-mixture-500 mnist-made mnist-made-large mnist-transformer mnist-pixelcnn
 GREY := mnist-nice mnist-realnvp mnist-glow mnist-pixelcnn-grey mnist-diffusion
+POINTS := points-histogram points-mixture points-toy-autoregressive points-spline-flow
 verify-densities: .venv/installed-dev
-	$(call trained,$(STATIC) $(GREY) mnist-kmeans points-spline-flow)
+	$(call trained,$(STATIC) $(GREY) mnist-kmeans mnist-vae-static $(POINTS))
 	$(BIN)/python -m verify.likelihood $(call bundles_of,$(STATIC)) --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.likelihood $(call bundles_of,$(filter-out mnist-diffusion,$(GREY))) \
 		--variant grey --effort 10 --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.likelihood bundles/mnist-diffusion \
-		--variant grey --effort 1000 --rows 100 --data-root $(VERIFY_DATA)
+		--variant grey --effort 50 --rows 200 --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.likelihood bundles/mnist-diffusion \
+		--variant grey --method ode --rows 50 --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.mixtures --data-root $(VERIFY_DATA) --starts k-means++ random --seeds 5
 	$(BIN)/python -m verify.kmeans bundles/mnist-kmeans --data-root $(VERIFY_DATA)
-	$(BIN)/python -m verify.points bundles/points-spline-flow
+	$(BIN)/python -m verify.points $(call bundles_of,points-spline-flow points-toy-autoregressive)
+	$(BIN)/python -m verify.density_pictures $(call bundles_of,$(POINTS)) \
+		--picture docs/images/densities.png
 	$(BIN)/python -m verify.cached_sampling bundles/mnist-pixelcnn
 	$(BIN)/python -m verify.diffusion_steps bundles/mnist-diffusion --data-root $(VERIFY_DATA) \
 		--picture docs/images/diffusion-steps.png

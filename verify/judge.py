@@ -45,9 +45,13 @@ def trained_classifier(x: Tensor, y: Tensor, schema: ConditionSchema) -> nn.Sequ
     return network.eval()
 
 
-def face_judge(size: int) -> nn.Sequential:
-    """A classifier of the attributes of drawn faces of that size, of a seed that no recipe has."""
-    data = load_data("faces", {"size": size, "count": 6000, "seed": 12345})
+def other_faces(size: int) -> DataSet:
+    """Drawn faces of that size, of a seed that no recipe has."""
+    return load_data("faces", {"size": size, "count": 6000, "seed": 12345})
+
+
+def face_judge(data: DataSet) -> nn.Sequential:
+    """A classifier of the attributes of drawn faces."""
     x = torch.from_numpy(data.train.values).float() / 255
     return trained_classifier(x, encoded(data.schema, data.train.attributes), data.schema)
 

@@ -19,7 +19,7 @@ from metrics.sharpness import sharpness
 from models.bundle import Bundle, load_bundle
 from models.capabilities import Conditional, offers
 from models.noise import Noise
-from verify.judge import face_judge, features
+from verify.judge import face_judge, features, other_faces
 
 ROWS_AT_ONCE = 100
 
@@ -44,7 +44,7 @@ def main() -> None:
         ]
         size = bundle.model.config.shape[1]
         if size not in judges:
-            judges[size] = face_judge(size)
+            judges[size] = face_judge(other_faces(size))
         manifold = precision_recall(*(features(judges[size], each) for each in shown[:2]))
         cells += [f"{share:.1%}" for share in manifold]
         print(f"| {path.name} | {len(shown[0])} | {' | '.join(cells)} |", flush=True)
