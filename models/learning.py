@@ -127,3 +127,24 @@ class Adversarial(ABC):
     @abstractmethod
     def generator_losses(self, batch: Batch, noise: Noise) -> Losses:
         """What the generator minimises; the batch gives the conditions to generate for."""
+
+
+class Contrastive(ABC):
+    """Learned by gradients that are estimated by sampling and written down without autograd: there
+    is no loss that could be evaluated."""
+
+    def prepare(self, passes: Passes) -> None:  # noqa: B027 - some families need nothing
+        """Look at the data before the first step, to set a bias."""
+
+    @abstractmethod
+    def estimate(self, batch: Batch, noise: Noise, progress: float) -> Losses:
+        """Write minus the estimated gradient of the mean log-likelihood into the `grad` of every
+        parameter that learns; returns scalars to log, `loss` among them.
+
+        Args:
+            noise: one row a row of the batch.
+            progress: how much of the training is done, 0 to 1.
+        """
+
+    def constrain(self) -> None:  # noqa: B027
+        """Put the parameters back where they may be, after each step."""

@@ -16,7 +16,7 @@ from models import registry
 from models.capabilities import Capability, Conditional, offers
 from models.conditions import ConditionSchema
 from models.family import Family, FamilyConfig
-from models.learning import Adversarial, Batch, ClosedForm, Gradient, stages_of
+from models.learning import Adversarial, Batch, ClosedForm, Contrastive, Gradient, stages_of
 from models.noise import Noise
 
 # Tiny networks gain nothing by threads, which wait for each other on a busy machine.
@@ -101,6 +101,13 @@ def _learn(model: nn.Module, batches: list[Batch], epochs: int) -> None:
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
         for batch, noise in steps:
             _descend(optimizer, model.losses(batch, noise, 1.0)["loss"])
+    elif isinstance(model, Contrastive):
+        model.prepare(lambda: batches)
+        optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.5)
+        for batch, noise in steps:
+            model.estimate(batch, noise, 1.0)
+            optimizer.step()
+            model.constrain()
     elif isinstance(model, Adversarial):
         generator, discriminator = (
             torch.optim.Adam(player.parameters(), 1e-3, betas=(0.5, 0.999))

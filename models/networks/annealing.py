@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.networks.bipartite import Bipartite, as_double
+from models.networks.bipartite import Bipartite, as_double, temper
 from models.networks.visible_units import BernoulliUnits, GaussianUnits
 from models.noise import Noise
 
@@ -116,9 +116,7 @@ class _Path:
     def be(self, beta: float) -> None:
         """The machine at this temperature: weights and hidden biases times beta, visible biases on
         the straight line between the base's and the goal's."""
-        self.now.weight.copy_(beta * self.goal.weight)
-        self.now.bias.copy_(beta * self.goal.bias)
-        self.now.visible.bias.copy_(torch.lerp(self.base_bias, self.goal.visible.bias, beta))
+        temper(self.now, self.goal, self.base_bias, beta)
 
     def log_weight(self, v: Tensor) -> Tensor:
         """log f_k(v), (B,)."""

@@ -100,3 +100,11 @@ class Bipartite(nn.Module):
 def as_double(machine: Bipartite) -> Bipartite:
     """The same machine in float64: sums of exponentials over many units lose digits."""
     return deepcopy(machine).double()
+
+
+def temper(machine: Bipartite, goal: Bipartite, base_bias: Tensor, beta: float) -> None:
+    """Make `machine` the one at temperature 1 / beta on the way from a base machine without
+    weights to `goal`."""
+    machine.weight.copy_(beta * goal.weight)
+    machine.bias.copy_(beta * goal.bias)
+    machine.visible.bias.copy_(torch.lerp(base_bias, goal.visible.bias, beta))

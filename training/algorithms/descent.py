@@ -85,21 +85,30 @@ class Descent:
         return logged
 
     def state(self) -> dict[str, Tensor]:
-        """The optimizer's memory, named `parameter number.quantity`."""
-        return {
-            f"{index}.{name}": value
-            for index, memory in self._plain_optimizer.state_dict()["state"].items()
-            for name, value in memory.items()
-            if isinstance(value, Tensor)
-        }
+        return optimizer_state(self._plain_optimizer)
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        memories: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            index, _, name = key.partition(".")
-            memories.setdefault(int(index), {})[name] = value
-        content = self._plain_optimizer.state_dict()
-        self._plain_optimizer.load_state_dict({**content, "state": memories})
+        restore_optimizer(self._plain_optimizer, state)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's memory, named `parameter number.quantity`."""
+    return {
+        f"{index}.{name}": value
+        for index, memory in optimizer.state_dict()["state"].items()
+        for name, value in memory.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_state` gave."""
+    memories: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        index, _, name = key.partition(".")
+        memories.setdefault(int(index), {})[name] = value
+    content = optimizer.state_dict()
+    optimizer.load_state_dict({**content, "state": memories})
 
 
 def make_optimizer(
