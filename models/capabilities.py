@@ -392,6 +392,14 @@ class BinaryCodes(Capability):
         """(B, C, H, W) in [0, 1] to bool (B, bits)."""
 
 
+class Critic(Capability):
+    """Says how real rows look, as what a generator learned from says it."""
+
+    @abstractmethod
+    def criticise(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """(B, C, H, W) in [0, 1] or (B, D) to scores (B,), higher for what looks real."""
+
+
 class Conditional(Capability):
     """Takes a condition."""
 

@@ -116,6 +116,12 @@ class Gradient(ABC):
 class Adversarial(ABC):
     """Learned by two players in turn."""
 
+    def prepare(self, passes: Passes) -> None:  # noqa: B027 - most families need nothing
+        """Look at the data before the first step, to set a scale."""
+
+    def constrain(self) -> None:  # noqa: B027
+        """Put the discriminator back where it may be, after each of its steps."""
+
     @abstractmethod
     def players(self) -> tuple[nn.Module, nn.Module]:
         """Generator and discriminator (or critic): whose parameters each step may change."""

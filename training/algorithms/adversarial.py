@@ -24,7 +24,7 @@ class AdversarialAlgorithm(Stepwise):
         return self.training.discriminator_steps
 
     def prepare(self, passes: Passes) -> None:
-        """Nothing: the players start from their initial weights."""
+        self.model.prepare(passes)
 
     def set_up(self, steps: int) -> None:
         self._generator, self._discriminator = self.model.players()
@@ -58,6 +58,7 @@ class AdversarialAlgorithm(Stepwise):
                 of_discriminator = self._discriminator_descent.step(
                     batch, noise.stream(f"discriminator {index}"), step
                 )
+                self.model.constrain()
         with self._turn_of(self._generator):
             of_generator = self._generator_descent.step(
                 batches[-1], noise.stream("generator"), step
