@@ -17,7 +17,9 @@ class AdversarialAlgorithm(Stepwise):
     """Each step: the discriminator once on each of its batches, then the generator on the last."""
 
     learns = Adversarial
-    settings = Stepwise.settings | {"discriminator_learning_rate", "discriminator_steps"}
+    settings = Stepwise.settings | {
+        *("discriminator_learning_rate", "discriminator_steps", "historical_averaging"),
+    }
 
     @property
     def batches_per_step(self) -> int:
