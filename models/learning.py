@@ -119,6 +119,10 @@ class Adversarial(ABC):
     def prepare(self, passes: Passes) -> None:  # noqa: B027 - most families need nothing
         """Look at the data before the first step, to set a scale."""
 
+    def begin_step(self, progress: float) -> None:  # noqa: B027
+        """Be as both players are to be at this step: `progress` is how much of the stage is done,
+        0 to 1."""
+
     def constrain(self) -> None:  # noqa: B027
         """Put the discriminator back where it may be, after each of its steps."""
 

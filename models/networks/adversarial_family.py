@@ -9,8 +9,9 @@ in which settings they begin with.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 from pydantic import (
@@ -46,9 +47,15 @@ from models.networks.gan_objectives import (
 from models.networks.gaussian_latent import GaussianLatent
 from models.networks.generator_search import searched
 from models.networks.minibatch_parts import MinibatchDeviation, MinibatchDiscrimination
+from models.networks.pixel_norm import PixelNorm
 from models.noise import Noise
 from models.steps import Steps, finished
 
+DENSE_NORMALISATIONS: dict[Normalisation, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+    "pixel": lambda _: PixelNorm(),
+}
 SMALLEST_SCALE = 1e-6  # of points that are all alike in a dimension
 
 
@@ -130,10 +137,7 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.generator = self._new_generator()
-        self.critic = CriticNetwork(config, self._seen_conditions, self._scores)
-        self.apply(initialise)
-        if config.network == "convolutional":
-            nn.init.normal_(self.critic.head.weight, 0.0, 0.02)  # a convolution, written flat
+        self.critic: Any = self._new_critic()
         if config.spectral:
             for layer in self.critic.modules():
                 if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -166,7 +170,7 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         return 1
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
-        return self.centre + self.scale * self._generated(z, self.check_condition(condition))
+        return self._shown(self._generated(z, self.check_condition(condition)))
 
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
         """The z whose row is nearest to x; a generator need not contain x: the residual tells."""
@@ -177,22 +181,22 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         config = self.config
         # The starts are always the same, so that encoding is a function of x alone.
         starts = Noise.of_rows(seed=0, count=config.inversion_restarts).stream("inversion")
-        seen = self._features(x, condition) if config.inversion_features else None
+        y = self.check_condition(condition)
+        inside = self._inside(x)
+        seen = self._critic_features(inside, y) if config.inversion_features else None
 
         def errors(z: Tensor) -> Tensor:
-            made = self.decode(z, condition)
-            error = (made - x).square().flatten(1).mean(dim=1)
+            made = self._generated(z, y)
+            error = (self.scale * (made - inside)).square().flatten(1).mean(dim=1)
             if seen is None:
                 return error
-            apart = (self._features(made, condition) - seen).square().mean(dim=1)
+            apart = (self._critic_features(made, y) - seen).square().mean(dim=1)
             return error + config.inversion_features * apart
 
-        first = self.draw(starts).to(x)
-        return (
-            yield from searched(
-                errors, first, len(x), config.inversion_steps, config.inversion_rate
-            )
-        )
+        first, rate = self.draw(starts).to(x), config.inversion_rate
+        z = yield from searched(errors, first, len(x), config.inversion_steps, rate)
+        residual = (self.decode(z, condition) - x).square().flatten(1).mean(dim=1)
+        return Posterior(z, residual=residual)
 
     def criticise(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         self.check_rows(x)
@@ -244,8 +248,8 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         if self.has_pictures:
             logged["saturation"] = (fakes.detach().abs() > 0.98).float().mean()
         if config.feature_matching:
-            real = self.critic.features(self._beside(self._inside(batch.x), y))
-            fake = self.critic.features(self._beside(fakes, y))
+            real = self._critic_features(self._inside(batch.x), y)
+            fake = self._critic_features(fakes, y)
             loss = (real.detach().mean(dim=0) - fake.mean(dim=0)).square().sum()
             return {"loss": loss, **logged}
         scores = self._criticised(fakes, y)
@@ -263,6 +267,10 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
     def _inside(self, x: Tensor) -> Tensor:
         return (x - self.centre) / self.scale
 
+    def _shown(self, x: Tensor) -> Tensor:
+        """The reverse of `_inside`."""
+        return self.centre + self.scale * x
+
     def _generated(self, z: Tensor, y: Condition | None) -> Tensor:
         inputs = z if y is None else torch.cat([z, y], dim=1)
         if self.config.network == "convolutional":
@@ -278,9 +286,8 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
     def _score(self, x: Tensor, y: Condition | None) -> Tensor:
         return self._criticised(x, y)[:, 0]
 
-    def _features(self, x: Tensor, condition: Condition | None) -> Tensor:
-        y = self.check_condition(condition)
-        found: Tensor = self.critic.features(self._beside(self._inside(x), y))
+    def _critic_features(self, x: Tensor, y: Condition | None) -> Tensor:
+        found: Tensor = self.critic.features(self._beside(x, y))
         return found
 
     def _beside(self, x: Tensor, y: Condition | None) -> Tensor:
@@ -302,10 +309,18 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         config = self.config
         inputs = config.latent_width + config.condition.width
         if config.network == "convolutional":
-            return generator(config, inputs, config.generator_normalisation)
+            made = generator(config, inputs, config.generator_normalisation)
+            return made.apply(initialise)
         layers = _dense((inputs, *config.hidden), config.generator_normalisation, nn.ReLU())
         layers += [nn.Linear(config.hidden[-1], math.prod(config.shape))]
         return nn.Sequential(*layers, *([nn.Tanh()] if self.has_pictures else []))
+
+    def _new_critic(self) -> nn.Module:
+        critic = CriticNetwork(self.config, self._seen_conditions, self._scores)
+        if self.config.network == "convolutional":
+            critic.apply(initialise)
+            nn.init.normal_(critic.head.weight, 0.0, 0.02)  # a convolution, written flat
+        return critic
 
 
 class CriticNetwork(nn.Module):
@@ -356,7 +371,6 @@ def _dense(
     for index, (before, after) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(before, after))
         if index and normalisation != "none":
-            batch = normalisation == "batch"
-            layers.append(nn.BatchNorm1d(after) if batch else nn.LayerNorm(after))
+            layers.append(DENSE_NORMALISATIONS[normalisation](after))
         layers.append(activation)
     return layers

@@ -16,8 +16,9 @@ from pydantic import PositiveInt, model_validator
 from torch import nn
 
 from models.family import FamilyConfig
+from models.networks.pixel_norm import PixelNorm
 
-Normalisation: TypeAlias = Literal["none", "batch", "layer"]
+Normalisation: TypeAlias = Literal["none", "batch", "layer", "pixel"]
 
 
 class DoublingConfig(FamilyConfig):
@@ -103,6 +104,8 @@ def normalised(channels: int, normalisation: Normalisation) -> list[nn.Module]:
     """The layer, if any, that normalises so many channels."""
     if normalisation == "batch":
         return [nn.BatchNorm2d(channels)]
+    if normalisation == "pixel":
+        return [PixelNorm()]
     # One group is all channels and places of a row (Ba et al., 2016, arXiv:1607.06450).
     return [nn.GroupNorm(1, channels)] if normalisation == "layer" else []
 

@@ -9,15 +9,12 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from models.capabilities import Posterior
 from models.steps import Steps
 
 Errors = Callable[[Tensor], Tensor]  # of latents (B, D), how far each is from its picture, (B,)
 
 
-def searched(
-    errors: Errors, starts: Tensor, rows: int, steps: int, rate: float
-) -> Steps[Posterior]:
+def searched(errors: Errors, starts: Tensor, rows: int, steps: int, rate: float) -> Steps[Tensor]:
     """The best latent of each row that any of the searches ends at, with what is left of its error.
 
     Args:
@@ -33,8 +30,7 @@ def searched(
         found.append((z, errors(z)))
     latents = torch.stack([z for z, _ in found])  # (restarts, B, D)
     left_over = torch.stack([error for _, error in found])  # (restarts, B)
-    residual, best = left_over.min(dim=0)
-    return Posterior(latents[best, torch.arange(rows)], residual=residual)
+    return latents[left_over.argmin(dim=0), torch.arange(rows)]
 
 
 def _descend(errors: Errors, start: Tensor, rate: float) -> Iterator[Tensor]:

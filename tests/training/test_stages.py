@@ -40,6 +40,25 @@ def test_a_run_that_crashed_in_any_part_ends_as_an_undisturbed_one(runs, monkeyp
     assert {("10", "loss"), ("17", "prior_loss")} <= named
 
 
+def test_growing_goes_on_from_the_middle_of_a_fade(runs, monkeypatch):
+    growing = Recipe.model_validate(
+        {
+            "family": "progan",
+            "data": {"name": "digits"},
+            "model": {"channels": 8, "latent_width": 4, "inversion_steps": 2},
+            "training": {"steps": 6, "ema": 0.9, **FAST},
+            "stages": {"fade_8": {"steps": 12, "ema": 0.9, **FAST, "batch_size": 50}},
+        }
+    )
+    assert runs.train(growing, "undisturbed").steps == 24
+    with monkeypatch.context() as patch:
+        crash_at(patch, 8, Crash())  # of the fade: the other parts are shorter
+        with pytest.raises(Crash):
+            runs.train(growing, "crashed")
+    runs.train(growing, "crashed", "resume")
+    assert runs.bytes("crashed") == runs.bytes("undisturbed")
+
+
 def test_a_part_changes_its_own_weights_alone(runs):
     runs.train(recipe(stages={"prior": {"steps": 1, **FAST}}), "short")
     runs.train(recipe(), "long")

@@ -29,6 +29,7 @@ class AdversarialAlgorithm(Stepwise):
         self.model.prepare(passes)
 
     def set_up(self, steps: int) -> None:
+        self._steps = steps
         self._generator, self._discriminator = self.model.players()
         rate = self.training.learning_rate
         # Each is set up in its own turn: so that over several processes each
@@ -55,6 +56,7 @@ class AdversarialAlgorithm(Stepwise):
             )
 
     def step(self, batches: Sequence[Batch], noise: StepNoise, step: int) -> Losses:
+        self.model.begin_step(step / self._steps)
         with self._turn_of(self._discriminator):
             for index, batch in enumerate(batches):
                 of_discriminator = self._discriminator_descent.step(
