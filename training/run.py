@@ -19,9 +19,10 @@ from models.bundle import save_bundle
 from models.conditions import ConditionSchema
 from models.errors import InvalidConfig, nearest
 from models.family import ConditionalConfig, Family, FamilyConfig
-from models.learning import Stage, stages_of
+from models.learning import Adversarial, Stage, stages_of
 from training.algorithms import algorithm_of
 from training.algorithms.algorithm import Algorithm, Stepwise
+from training.animation import animation_webp
 from training.batches import ROWS_OF_A_PASS, Rows, binarized, conditions_of, schema_of, seen_by
 from training.bundling import provenance_of, reference_of
 from training.card import model_card
@@ -232,6 +233,8 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
     if seen is not None and unseen is not None:
         measurements += linear_probe(seen, unseen, known)
     provenance = provenance_of(recipe, place.recipe_name, data, standing.done)
+    # Of players in turn no loss says how good they are: one has to look.
+    is_a_game = any(isinstance(stage.learner, Adversarial) for stage, _ in parts)
     card = model_card(model, recipe, data, provenance, measurements, place.command)
     digest = save_bundle(
         model,
@@ -240,6 +243,7 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
         reference=reference_of(fixed, known, recipe.bundle.reference_rows, seed),
         card=card,
         grid_png=show_samples(),
+        animation_webp=animation_webp(place.directory.sample_files()) if is_a_game else None,
         metrics={each.name: each.value for each in measurements},
         attribute_schema=known,
         directions=directions,
