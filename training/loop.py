@@ -29,6 +29,7 @@ from training.logs import Logs
 from training.meter import Meter
 from training.noise import StepNoise, order
 from training.signals import interruptions
+from training.troubles import TroubleWatch
 from training.validation import validation_losses
 
 STEPS_BETWEEN_AGREEMENTS = 10  # of several processes, about whether to stop
@@ -100,6 +101,7 @@ class Loop:
         self.standing = standing
         self.best: dict[str, Tensor] = {}
         self.average: Average | None = None
+        self.troubles = TroubleWatch()
         self._order: tuple[int, Tensor] | None = None
 
     def _check(self) -> None:
@@ -240,6 +242,8 @@ class Loop:
             named = {f"{prefix}{name}": value for name, value in values.items()}
             logs.write(self.standing.done, step / self.steps_per_epoch, named)
             shown.show(values)
+            for text in self.troubles.texts(values):
+                shown.say(text)
 
     def _validate(self, algorithm: Validated, logs: Logs | None, shown: Display) -> None:
         if not len(self.validation):

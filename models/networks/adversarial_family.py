@@ -243,12 +243,12 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
 
     def generator_losses(self, batch: Batch, noise: Noise) -> Losses:
         config, y = self.config, self.check_condition(batch.condition)
-        fakes = self._generated(self.draw(noise), y)
-        logged: dict[str, Tensor] = {}
+        fakes, x = self._generated(self.draw(noise), y), self._inside(batch.x)
+        logged = {"diversity": _spread(fakes) / _spread(x)}
         if self.has_pictures:
             logged["saturation"] = (fakes.detach().abs() > 0.98).float().mean()
         if config.feature_matching:
-            real = self._critic_features(self._inside(batch.x), y)
+            real = self._critic_features(x, y)
             fake = self._critic_features(fakes, y)
             loss = (real.detach().mean(dim=0) - fake.mean(dim=0)).square().sum()
             return {"loss": loss, **logged}
@@ -361,6 +361,11 @@ class CriticNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         numbers: Tensor = self.head(self.together(self.features(x)))
         return numbers
+
+
+def _spread(x: Tensor) -> Tensor:
+    """The standard deviation of a batch's rows, mean of all places."""
+    return x.detach().flatten(1).std(dim=0, correction=0).mean().clamp(min=1e-8)
 
 
 def _dense(
