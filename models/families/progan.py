@@ -45,6 +45,8 @@ class ProGANConfig(AdversarialConfig):
     def _has_no_other_layers(self) -> Self:
         if self.network == "dense":
             raise ValueError("growing is of convolutional networks")
+        if "virtual" in (self.generator_normalisation, self.critic_normalisation):
+            raise ValueError("virtual normalisation has a reference batch of one size only")
         if self.spectral:
             raise ValueError("spectral would undo what equalized learning rates are for")
         return self

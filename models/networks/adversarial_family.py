@@ -48,6 +48,7 @@ from models.networks.gaussian_latent import GaussianLatent
 from models.networks.generator_search import searched
 from models.networks.minibatch_parts import MinibatchDeviation, MinibatchDiscrimination
 from models.networks.pixel_norm import PixelNorm
+from models.networks.virtual_batch_norm import VirtualBatchNorm, collecting
 from models.noise import Noise
 from models.steps import Steps, finished
 
@@ -55,7 +56,9 @@ DENSE_NORMALISATIONS: dict[Normalisation, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm1d,
     "layer": nn.LayerNorm,
     "pixel": lambda _: PixelNorm(),
+    "virtual": VirtualBatchNorm,
 }
+REFERENCE_ROWS = 64  # of virtual batch normalisation
 SMALLEST_SCALE = 1e-6  # of points that are all alike in a dimension
 
 
@@ -133,6 +136,8 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
 
     centre: Tensor
     scale: Tensor
+    reference: Tensor
+    reference_conditions: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -146,6 +151,11 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         start = torch.full((), 0.5) if self.has_pictures else torch.zeros(config.shape)
         self.register_buffer("centre", start)
         self.register_buffer("scale", start.clone() if self.has_pictures else start + 1)
+        if self._is_virtual:
+            # The reference batch: rows as the networks see them, and their conditions.
+            self.register_buffer("reference", torch.zeros(REFERENCE_ROWS, *config.shape))
+            conditions = torch.zeros(REFERENCE_ROWS, config.condition.width)
+            self.register_buffer("reference_conditions", conditions)
 
     @property
     def has_pictures(self) -> bool:
@@ -158,6 +168,11 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
     @property
     def latent_width(self) -> int:
         return self.config.latent_width
+
+    @property
+    def _is_virtual(self) -> bool:
+        config = self.config
+        return "virtual" in (config.generator_normalisation, config.critic_normalisation)
 
     @property
     def _seen_conditions(self) -> int:
@@ -208,16 +223,33 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         return self.generator, self.critic
 
     def prepare(self, passes: Passes) -> None:
-        """Points are standardized by their mean and deviation."""
-        if self.has_pictures:
-            return
-        rows = torch.cat([batch.x for batch in passes()]).double()
-        self.centre.copy_(rows.mean(dim=0))
-        self.scale.copy_(rows.std(dim=0).clamp(min=SMALLEST_SCALE))
+        """Points are standardized by their mean and deviation; the first rows are the reference
+        batch of virtual batch normalisation."""
+        if not self.has_pictures:
+            rows = torch.cat([batch.x for batch in passes()]).double()
+            self.centre.copy_(rows.mean(dim=0))
+            self.scale.copy_(rows.std(dim=0).clamp(min=SMALLEST_SCALE))
+        if self._is_virtual:
+            first = next(iter(passes()))
+            # Of fewer rows some stand twice.
+            chosen = torch.arange(REFERENCE_ROWS, device=first.x.device) % len(first)
+            self.reference.copy_(self._inside(first.x[chosen]))
+            if first.condition is not None:
+                self.reference_conditions.copy_(first.condition[chosen])
+
+    def train(self, mode: bool = True) -> Self:
+        """Statistics of the reference batch go with the weights that are served."""
+        super().train(mode)
+        if not mode and self._is_virtual:
+            with torch.no_grad():
+                self._collect()
+        return self
 
     def discriminator_losses(self, batch: Batch, noise: Noise) -> Losses:
         config, y = self.config, self.check_condition(batch.condition)
         x = self._inside(batch.x)
+        if self._is_virtual:
+            self._collect()
         with torch.no_grad():
             fakes = self._generated(self.draw(noise), y)
         on_real, on_fakes = self._criticised(x, y), self._criticised(fakes, y)
@@ -243,6 +275,8 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
 
     def generator_losses(self, batch: Batch, noise: Noise) -> Losses:
         config, y = self.config, self.check_condition(batch.condition)
+        if self._is_virtual:
+            self._collect()
         fakes, x = self._generated(self.draw(noise), y), self._inside(batch.x)
         logged = {"diversity": _spread(fakes) / _spread(x)}
         if self.has_pictures:
@@ -261,6 +295,15 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         if self.config.clip is not None:
             for weight in self.critic.parameters():
                 weight.clamp_(-self.config.clip, self.config.clip)
+
+    def _collect(self) -> None:
+        """Send the reference batch, and as many fakes, through the networks."""
+        y = self.reference_conditions if self.config.condition.attributes else None
+        z = self.draw(Noise.of_rows(0, count=REFERENCE_ROWS).stream("reference"))
+        with collecting(self.generator):
+            self._generated(z.to(self.reference), y)
+        with collecting(self.critic):
+            self._critic_features(self.reference, y)
 
     # Parts; in what follows rows are as the networks see them.
 

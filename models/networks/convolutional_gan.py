@@ -17,8 +17,9 @@ from torch import nn
 
 from models.family import FamilyConfig
 from models.networks.pixel_norm import PixelNorm
+from models.networks.virtual_batch_norm import VirtualBatchNorm
 
-Normalisation: TypeAlias = Literal["none", "batch", "layer", "pixel"]
+Normalisation: TypeAlias = Literal["none", "batch", "layer", "pixel", "virtual"]
 
 
 class DoublingConfig(FamilyConfig):
@@ -106,6 +107,8 @@ def normalised(channels: int, normalisation: Normalisation) -> list[nn.Module]:
         return [nn.BatchNorm2d(channels)]
     if normalisation == "pixel":
         return [PixelNorm()]
+    if normalisation == "virtual":
+        return [VirtualBatchNorm(channels)]
     # One group is all channels and places of a row (Ba et al., 2016, arXiv:1607.06450).
     return [nn.GroupNorm(1, channels)] if normalisation == "layer" else []
 

@@ -16,6 +16,7 @@ from models.learning import Batch
 from models.networks.critic_penalties import drift, gradient_penalty, r1_penalty
 from models.networks.gan_objectives import discriminator_loss, generator_loss
 from models.networks.minibatch_parts import MinibatchDeviation, MinibatchDiscrimination
+from models.networks.virtual_batch_norm import VirtualBatchNorm, collecting
 from models.noise import Noise
 
 CLASSES = ConditionSchema.of_classes(("a", "b", "c"))
@@ -254,3 +255,60 @@ def test_points_are_standardized_inside_and_come_out_in_their_own_unit():
     model.prepare(lambda: iter([Batch(points)]))
     assert torch.allclose(model.centre, points.mean(dim=0), atol=1e-4)
     assert (model.sample(Noise.of_rows(0, count=50)) - 100).abs().max() < 40
+
+
+# Virtual batch normalisation
+
+
+def test_virtual_statistics_are_those_of_the_reference_batch_and_one_row_more():
+    layer = VirtualBatchNorm(2).double()
+    reference, x = rows(0, 6, 2, 3, 3), rows(1, 4, 2, 3, 3)
+    with collecting(layer):
+        seen = layer(reference)
+    assert torch.allclose(seen.mean(dim=(0, 2, 3)), torch.zeros(2).double(), atol=1e-9)
+    for row in x:
+        # As if the batch had the row beside the reference rows: all have as many places.
+        batch = torch.cat([reference, row[None]])
+        mean = batch.mean(dim=(0, 2, 3), keepdim=True)
+        deviation = (batch.var(dim=(0, 2, 3), correction=0, keepdim=True) + 1e-5).sqrt()
+        expected = (row[None] - mean) / deviation
+        assert torch.allclose(layer(row[None]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("network", ["dense", "convolutional"])
+@pytest.mark.parametrize("is_training", [True, False])
+def test_virtually_normalised_rows_do_not_depend_on_their_batch(network, is_training):
+    names = ("generator_normalisation", "critic_normalisation")
+    config = GANConfig(
+        shape=(1, 8, 8),
+        network=network,
+        channels=8,
+        hidden=(8, 8),
+        **dict.fromkeys(names, "virtual"),
+    )
+    model = built(GAN, config)
+    batch = batch_of((1, 8, 8), count=70)
+    model.prepare(lambda: iter([batch]))
+    model.train(is_training)
+    model.discriminator_losses(batch, Noise.of_rows(0, count=70))
+    z = Noise.of_rows(1, count=5).normal((16,))
+    assert torch.allclose(model.decode(z)[3:4], model.decode(z[3:4]), atol=1e-6)
+    x = batch.x[:5]
+    assert torch.allclose(model.criticise(x)[3:4], model.criticise(x[3:4]), atol=1e-5)
+
+
+def test_the_statistics_that_are_served_are_those_of_the_weights_served():
+    config = GANConfig(
+        shape=(2,), hidden=(8, 8), generator_normalisation="virtual", critic_normalisation="none"
+    )
+    model = built(GAN, config).train()
+    model.prepare(lambda: iter([batch_of((2,), count=64)]))
+    model.discriminator_losses(batch_of((2,)), Noise.of_rows(0, count=8))
+    (layer,) = (each for each in model.modules() if isinstance(each, VirtualBatchNorm))
+    before = layer.mean.clone()
+    with torch.no_grad():
+        model.generator[0].weight.mul_(3)  # as an average of weights might
+    model.eval()
+    assert not torch.allclose(layer.mean, before)
+    again = layer.mean.clone()
+    assert torch.equal(model.eval().generator[3].mean, again)

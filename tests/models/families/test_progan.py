@@ -138,5 +138,7 @@ def test_latents_lie_on_a_sphere():
 def test_what_does_not_go_together_is_refused():
     with pytest.raises(ValidationError, match="convolutional"):
         built(network="dense")
+    with pytest.raises(ValidationError, match="one size"):
+        built(generator_normalisation="virtual")
     with pytest.raises(ValidationError, match="equalized"):
         built(spectral=True)
