@@ -8,10 +8,11 @@ discriminator wins; `"non_saturating"` is what the paper trained (section 3).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import PositiveInt
 
+from models.conditions import ConditionSchema
 from models.networks.adversarial_family import AdversarialConfig, AdversarialFamily
 from models.networks.convolutional_gan import Normalisation
 
@@ -21,6 +22,10 @@ class GANConfig(AdversarialConfig):
     latent_width: PositiveInt = 16
     generator_normalisation: Normalisation = "none"
     critic_normalisation: Normalisation = "none"
+
+    @classmethod
+    def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
+        return super().tiny(shape, ConditionSchema())
 
 
 class GAN(AdversarialFamily[GANConfig]):

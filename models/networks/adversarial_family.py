@@ -111,7 +111,7 @@ class AdversarialConfig(DoublingConfig, OptionalConditionConfig):
 
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
-        network = "convolutional" if len(shape) == 3 else "dense"
+        network = cls.model_fields["network"].default if len(shape) == 3 else "dense"
         return cls.for_data(
             shape,
             condition,

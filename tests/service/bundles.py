@@ -14,7 +14,7 @@ from models.capabilities import Conditional, Latent, capabilities_of
 from models.conditions import Boolean, Categorical, ConditionSchema, Continuous
 from models.directions import METHODS, Directions
 from models.family import Family, FamilyConfig
-from models.learning import Batch, ClosedForm, Gradient, stages_of
+from models.learning import Batch, ClosedForm, stages_of
 from models.noise import Noise
 
 PICTURE = (3, 8, 8)
@@ -24,7 +24,7 @@ ALSO = {
     "grey": ("vae", "cvae", "dcgan", "pca", "walk"),
     "points": (
         *("vae", "cvae", "pca", "walk", "histogram", "mixture", "diffusion", "spline_flow"),
-        *("contractive", "denoising", "sparse"),
+        *("contractive", "denoising", "sparse", "gan"),
     ),
 }
 SCHEMA = ConditionSchema(
@@ -62,7 +62,7 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConf
         seen = [stage.seen(batch) for batch in passes()]
         if isinstance(stage.learner, ClosedForm):
             stage.learner.fit(lambda seen=seen: seen)
-        elif isinstance(stage.learner, Gradient):
+        else:
             stage.learner.prepare(lambda seen=seen: seen)
     return model.eval()
 
