@@ -239,7 +239,7 @@ class Encoder(Capability):
     """Finds the latents of pictures."""
 
     # How: in closed form, by a trained network, or by a search over latents.
-    inference: ClassVar[Literal["closed_form", "amortised", "optimisation"]]
+    inference: Literal["closed_form", "amortised", "optimisation"]
 
     @abstractmethod
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:

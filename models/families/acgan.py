@@ -15,7 +15,8 @@ from torch import Tensor
 
 from models.capabilities import AttributeClassifier, Condition
 from models.conditions import ConditionSchema
-from models.networks.adversarial_family import AdversarialConfig, AdversarialFamily
+from models.networks.adversarial_config import AdversarialConfig
+from models.networks.adversarial_family import AdversarialFamily
 from models.networks.attribute_scores import predicted
 
 

@@ -9,7 +9,8 @@ over z.
 
 from __future__ import annotations
 
-from models.networks.adversarial_family import AdversarialConfig, AdversarialFamily
+from models.networks.adversarial_config import AdversarialConfig
+from models.networks.adversarial_family import AdversarialFamily
 
 
 class DCGANConfig(AdversarialConfig):

@@ -13,7 +13,8 @@ from typing import Literal, Self
 from pydantic import PositiveInt
 
 from models.conditions import ConditionSchema
-from models.networks.adversarial_family import AdversarialConfig, AdversarialFamily
+from models.networks.adversarial_config import AdversarialConfig
+from models.networks.adversarial_family import AdversarialFamily
 from models.networks.convolutional_gan import Normalisation
 
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from models.capabilities import Condition
 from models.conditions import ConditionSchema
-from models.learning import Adversarial, Batch, Losses, Passes, Stage, Staged
-from models.networks.adversarial_family import AdversarialConfig, AdversarialFamily
+from models.learning import Adversarial, Batch, Losses, Passes, Stage
+from models.networks.adversarial_config import AdversarialConfig
+from models.networks.adversarial_family import AdversarialFamily
 from models.networks.convolutional_gan import Normalisation, normalised
 from models.networks.gan_objectives import Objective
 from models.networks.growing import GrowingCritic, GrowingGenerator, doubled, halved
@@ -67,7 +68,7 @@ class ProGANConfig(AdversarialConfig):
         return int(self.base * 2**level)
 
 
-class ProGAN(AdversarialFamily[ProGANConfig], Staged):
+class ProGAN(AdversarialFamily[ProGANConfig]):
     config_type = ProGANConfig
 
     level: Tensor
@@ -87,13 +88,13 @@ class ProGAN(AdversarialFamily[ProGANConfig], Staged):
     def stages(self) -> tuple[Stage, ...]:
         top = self.config.stages
         if not self.config.growing:
-            return (Stage("model", Grown(self, top, fades=False)),)
+            return (Stage("model", Grown(self, top, fades=False)), *self._encoder_stage())
         found = [Stage(f"hold_{self.config.side(0)}", Grown(self, 0, fades=False))]
         for level in range(1, top + 1):
             for name, fades in (("fade", True), ("hold", False)):
                 learner = Grown(self, level, fades)
                 found.append(Stage(f"{name}_{self.config.side(level)}", learner))
-        return tuple(found)
+        return (*found, *self._encoder_stage())
 
     def _shown(self, x: Tensor) -> Tensor:
         for _ in range(int(self.level), self.config.stages):

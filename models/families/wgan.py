@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from pydantic import PositiveFloat
 
-from models.networks.adversarial_family import AdversarialConfig, AdversarialFamily
+from models.networks.adversarial_config import AdversarialConfig
+from models.networks.adversarial_family import AdversarialFamily
 from models.networks.gan_objectives import Objective
 
 

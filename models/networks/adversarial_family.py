@@ -9,130 +9,47 @@ in which settings they begin with.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from models.capabilities import Condition, Conditional, Critic, Encoder, Posterior
 from models.conditions import ConditionSchema
-from models.family import Family, OptionalConditionConfig
-from models.learning import Adversarial, Batch, Losses, Passes
+from models.family import Family
+from models.learning import Adversarial, Batch, Gradient, Losses, Passes, Stage, Staged
+from models.networks.adversarial_config import AdversarialConfig
 from models.networks.attribute_scores import attribute_nats
 from models.networks.convolutional_gan import (
-    DoublingConfig,
-    Normalisation,
-    features,
     generator,
     initialise,
 )
 from models.networks.critic_penalties import drift, gradient_penalty, r1_penalty
 from models.networks.gan_objectives import (
     WITH_PROBABILITIES,
-    Objective,
     discriminator_loss,
     generator_loss,
 )
 from models.networks.gaussian_latent import GaussianLatent
 from models.networks.generator_search import searched
-from models.networks.minibatch_parts import MinibatchDeviation, MinibatchDiscrimination
-from models.networks.pixel_norm import PixelNorm
-from models.networks.virtual_batch_norm import VirtualBatchNorm, collecting
+from models.networks.row_network import RowNetwork, dense_layers
+from models.networks.virtual_batch_norm import collecting
 from models.noise import Noise
 from models.steps import Steps, finished
 
-DENSE_NORMALISATIONS: dict[Normalisation, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm1d,
-    "layer": nn.LayerNorm,
-    "pixel": lambda _: PixelNorm(),
-    "virtual": VirtualBatchNorm,
-}
 REFERENCE_ROWS = 64  # of virtual batch normalisation
 SMALLEST_SCALE = 1e-6  # of points that are all alike in a dimension
-
-
-class AdversarialConfig(DoublingConfig, OptionalConditionConfig):
-    network: Literal["dense", "convolutional"] = "convolutional"
-    latent_width: PositiveInt = 100
-    # Dense: widths of the generator's layers, the critic's being the same the other way round.
-    hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 256)
-    generator_normalisation: Normalisation = "batch"
-    critic_normalisation: Normalisation = "batch"
-
-    objective: Objective = "non_saturating"
-    # One-sided label smoothing: the discriminator's target for real rows (Salimans et al., 2016,
-    # arXiv:1606.03498, section 3.4); 1 is none.
-    real_target: Annotated[float, Field(gt=0.5, le=1)] = 1.0
-    feature_matching: bool = False  # the generator's objective instead (the same, section 3.1)
-
-    clip: PositiveFloat | None = None  # of the critic's weights, to [-c, c] (WGAN)
-    gradient_penalty: NonNegativeFloat = 0.0  # lambda, at points between real rows and fakes
-    r1: NonNegativeFloat = 0.0  # gamma, at real rows
-    drift: NonNegativeFloat = 0.0  # weight of the squared scores of real rows
-    spectral: bool = False  # the critic's layers have a largest singular value of 1 (Miyato et al.)
-
-    minibatch_kernels: NonNegativeInt = 0  # of minibatch discrimination; 0 is none
-    minibatch_width: PositiveInt = 16  # of each kernel
-    deviation_group: NonNegativeInt = 0  # rows whose deviation the critic sees; 0 is none
-
-    inversion_steps: PositiveInt = 200
-    inversion_restarts: PositiveInt = 4
-    inversion_rate: PositiveFloat = 0.05
-    # Weight of the distance in the critic's features beside that of the values themselves.
-    inversion_features: NonNegativeFloat = 0.0
-
-    @property
-    def is_doubling(self) -> bool:
-        return self.network == "convolutional"
-
-    @model_validator(mode="after")
-    def _tricks_fit_together(self) -> Self:
-        if self.real_target < 1 and self.objective not in WITH_PROBABILITIES:
-            raise ValueError(f"real_target is a probability, which {self.objective} has none of")
-        if self.gradient_penalty and self.critic_normalisation == "batch":
-            raise ValueError(
-                "gradient_penalty is of each row by itself: it needs critic_normalisation = "
-                "'layer' or 'none'"
-            )
-        if self.deviation_group == 1:
-            raise ValueError("deviation_group: one row deviates from nothing; give 2 or more")
-        return self
-
-    @classmethod
-    def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
-        network = cls.model_fields["network"].default if len(shape) == 3 else "dense"
-        return cls.for_data(
-            shape,
-            condition,
-            network=network,
-            conditional=bool(condition.attributes),
-            latent_width=8,
-            hidden=(32,),
-            channels=16,
-            inversion_steps=60,
-            inversion_restarts=2,
-            inversion_rate=0.1,
-        )
 
 
 Config = TypeVar("Config", bound=AdversarialConfig)
 
 
-class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Critic, Adversarial):
-    """A generative adversarial network. Encoding is a search over z."""
-
-    inference = "optimisation"
+class AdversarialFamily(
+    Family[Config], GaussianLatent, Encoder, Conditional, Critic, Adversarial, Staged
+):
+    """A generative adversarial network. Encoding is a search over z, or by a network that learned
+    it from what the finished generator makes."""
 
     centre: Tensor
     scale: Tensor
@@ -143,6 +60,9 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         super().__init__(config)
         self.generator = self._new_generator()
         self.critic: Any = self._new_critic()
+        self.inference = "amortised" if config.learned_encoder else "optimisation"
+        if config.learned_encoder:
+            self.encoder = self._new_network(config.latent_width, sees_batch=False)
         if config.spectral:
             for layer in self.critic.modules():
                 if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -193,10 +113,12 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
 
     def encoding(self, x: Tensor, condition: Condition | None = None) -> Steps[Posterior]:
         self.check_rows(x)
-        config = self.config
+        config, y = self.config, self.check_condition(condition)
+        if config.learned_encoder:
+            z = self.encoder(self._beside(self._inside(x), y))
+            return Posterior(z, residual=self._residual(z, x, condition))
         # The starts are always the same, so that encoding is a function of x alone.
         starts = Noise.of_rows(seed=0, count=config.inversion_restarts).stream("inversion")
-        y = self.check_condition(condition)
         inside = self._inside(x)
         seen = self._critic_features(inside, y) if config.inversion_features else None
 
@@ -210,14 +132,26 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
 
         first, rate = self.draw(starts).to(x), config.inversion_rate
         z = yield from searched(errors, first, len(x), config.inversion_steps, rate)
-        residual = (self.decode(z, condition) - x).square().flatten(1).mean(dim=1)
-        return Posterior(z, residual=residual)
+        return Posterior(z, residual=self._residual(z, x, condition))
+
+    def _residual(self, z: Tensor, x: Tensor, condition: Condition | None) -> Tensor:
+        """Mean squared error of each row's reconstruction, (B,)."""
+        return (self.decode(z, condition) - x).square().flatten(1).mean(dim=1)
 
     def criticise(self, x: Tensor, condition: Condition | None = None) -> Tensor:
         self.check_rows(x)
         return self._score(self._inside(x), self.check_condition(condition))
 
     # Learning
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("model", self), *self._encoder_stage())
+
+    def _encoder_stage(self) -> tuple[Stage, ...]:
+        """What comes after the game."""
+        if not self.config.learned_encoder:
+            return ()
+        return (Stage("encoder", LatentTeller(self), frozen=(self.generator, self.critic)),)
 
     def players(self) -> tuple[nn.Module, nn.Module]:
         return self.generator, self.critic
@@ -304,6 +238,9 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
             self._generated(z.to(self.reference), y)
         with collecting(self.critic):
             self._critic_features(self.reference, y)
+        if self.config.learned_encoder:
+            with collecting(self.encoder):
+                self.encoder(self._beside(self.reference, y))
 
     # Parts; in what follows rows are as the networks see them.
 
@@ -354,71 +291,52 @@ class AdversarialFamily(Family[Config], GaussianLatent, Encoder, Conditional, Cr
         if config.network == "convolutional":
             made = generator(config, inputs, config.generator_normalisation)
             return made.apply(initialise)
-        layers = _dense((inputs, *config.hidden), config.generator_normalisation, nn.ReLU())
+        layers = dense_layers((inputs, *config.hidden), config.generator_normalisation, nn.ReLU())
         layers += [nn.Linear(config.hidden[-1], math.prod(config.shape))]
         return nn.Sequential(*layers, *([nn.Tanh()] if self.has_pictures else []))
 
     def _new_critic(self) -> nn.Module:
-        critic = CriticNetwork(self.config, self._seen_conditions, self._scores)
+        return self._new_network(self._scores, sees_batch=True)
+
+    def _new_network(self, outputs: int, sees_batch: bool) -> RowNetwork:
+        network = RowNetwork(self.config, self._seen_conditions, outputs, sees_batch)
         if self.config.network == "convolutional":
-            critic.apply(initialise)
-            nn.init.normal_(critic.head.weight, 0.0, 0.02)  # a convolution, written flat
-        return critic
+            network.apply(initialise)
+            nn.init.normal_(network.head.weight, 0.0, 0.02)  # a convolution, written flat
+        return network
 
 
-class CriticNetwork(nn.Module):
-    """Features of each row; what is seen of the minibatch; and from both a few numbers."""
+class LatentTeller(nn.Module, Gradient):
+    """Learns the encoder from pairs (G(z), z), of which the generator makes as many as are wanted,
+    as a latent regressor (Donahue et al., 2017, arXiv:1605.09782, section 4). Of real rows it also
+    takes the error of what the generator makes of its answer."""
 
-    def __init__(self, config: AdversarialConfig, conditions: int, outputs: int) -> None:
-        """
-        Args:
-            conditions: numbers of a condition that come with each row.
-        """
+    def __init__(self, model: AdversarialFamily[Any]) -> None:
         super().__init__()
-        if config.network == "convolutional":
-            inputs = config.shape[0] + conditions
-            self.body = features(config, inputs, config.critic_normalisation)
-            width = config.widths[0] * config.base**2
-        else:
-            widths = (math.prod(config.shape) + conditions, *config.hidden[::-1])
-            layers = _dense(widths, config.critic_normalisation, nn.LeakyReLU(0.2))
-            self.body, width = nn.Sequential(*layers), widths[-1]
-        together: list[nn.Module] = []
-        if config.minibatch_kernels:
-            kernels = config.minibatch_kernels
-            together.append(MinibatchDiscrimination(width, kernels, config.minibatch_width))
-            width += kernels
-        if config.deviation_group:
-            together.append(MinibatchDeviation(config.deviation_group))
-            width += 1
-        self.together = nn.Sequential(*together)
-        # Where only differences of scores count, nothing says what a bias should be.
-        counts = outputs > 1 or config.objective != "wasserstein" or config.drift > 0
-        self.head = nn.Linear(width, outputs, bias=counts)
+        self.model = model
 
-    def features(self, x: Tensor) -> Tensor:
-        """(B, F) of each row by itself, but for batch normalisation in training."""
-        found: Tensor = self.body(x)
-        return found.flatten(1)
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for finished_network in (self.model.generator, self.model.critic):
+            finished_network.eval()
+        return self
 
-    def forward(self, x: Tensor) -> Tensor:
-        numbers: Tensor = self.head(self.together(self.features(x)))
-        return numbers
+    def losses(self, batch: Batch, noise: Noise, progress: float) -> Losses:
+        model, y = self.model, self.model.check_condition(batch.condition)
+        z = model.draw(noise)
+        with torch.no_grad():
+            made = model._generated(z, y)
+        latent_error = (model.encoder(model._beside(made, y)) - z).square().mean()
+        x = model._inside(batch.x)
+        rebuilt = model._generated(model.encoder(model._beside(x, y)), y)
+        error = (rebuilt - x).square().mean()
+        return {
+            "loss": latent_error + error,
+            "latent_error": latent_error,
+            "reconstruction_error": error,
+        }
 
 
 def _spread(x: Tensor) -> Tensor:
     """The standard deviation of a batch's rows, mean of all places."""
     return x.detach().flatten(1).std(dim=0, correction=0).mean().clamp(min=1e-8)
-
-
-def _dense(
-    widths: tuple[int, ...], normalisation: Normalisation, activation: nn.Module
-) -> list[nn.Module]:
-    """Fully connected layers, each normalised and bent, the first not normalised."""
-    layers: list[nn.Module] = []
-    for index, (before, after) in enumerate(pairwise(widths)):
-        layers.append(nn.Linear(before, after))
-        if index and normalisation != "none":
-            layers.append(DENSE_NORMALISATIONS[normalisation](after))
-        layers.append(activation)
-    return layers

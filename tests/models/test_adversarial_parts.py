@@ -312,3 +312,56 @@ def test_the_statistics_that_are_served_are_those_of_the_weights_served():
     assert not torch.allclose(layer.mean, before)
     again = layer.mean.clone()
     assert torch.equal(model.eval().generator[3].mean, again)
+
+
+# Encoding
+
+
+def test_a_learned_encoder_tells_latents_and_leaves_the_game_as_it_was():
+    config = GANConfig(shape=(4,), hidden=(32,), latent_width=2, learned_encoder=True)
+    model = built(GAN, config)
+    with torch.no_grad():
+        for layer in model.generator:
+            if isinstance(layer, nn.Linear):
+                layer.weight.mul_(3)
+    game, (_, stage) = model.stages()[0], model.stages()
+    assert game.learner is model
+    kept = {name: each.clone() for name, each in model.state_dict().items()}
+    with stage.with_frozen():
+        learned = [each for each in stage.learner.parameters() if each.requires_grad]
+        optimizer = torch.optim.Adam(learned, 5e-3)
+        stage.learner.train()
+        for step in range(400):
+            noise = Noise.of_rows(step, count=64)
+            x = model.sample(noise.stream("rows")).detach()
+            loss = stage.learner.losses(Batch(x), noise, 1.0)["loss"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    model.eval()
+    changed = {name for name, each in model.state_dict().items() if not each.equal(kept[name])}
+    assert {name.partition(".")[0] for name in changed} == {"encoder"}
+    z = Noise.of_rows(1, count=50).normal((2,))
+    x = model.decode(z)
+    posterior = model.encode(x)
+    assert model.inference == "amortised"
+    assert (posterior.mean - z).square().mean() < 0.2
+    assert torch.allclose(
+        posterior.residual, (model.decode(posterior.mean) - x).square().mean(dim=1)
+    )
+    assert posterior.residual.mean() < 0.1 * x.var()
+
+
+def test_searching_with_features_looks_at_what_the_critic_sees():
+    found = {}
+    for weight in (0.0, 100.0):
+        config = GANConfig(shape=(3,), hidden=(8,), inversion_steps=100, inversion_features=weight)
+        model = built(GAN, config).eval()
+        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(2)) * 3
+        posterior = model.encode(x)
+        made = model.decode(posterior.mean)
+        apart = (model.critic.features(made) - model.critic.features(x)).square().mean()
+        assert torch.allclose(posterior.residual, (made - x).square().mean(dim=1))
+        found[weight] = (apart.item(), posterior.residual.mean().item())
+    assert found[100.0][0] < found[0.0][0]
+    assert found[100.0][1] > found[0.0][1]

@@ -59,6 +59,22 @@ def test_growing_goes_on_from_the_middle_of_a_fade(runs, monkeypatch):
     assert runs.bytes("crashed") == runs.bytes("undisturbed")
 
 
+def test_a_gans_encoder_is_learned_after_the_game(runs):
+    gan = {
+        "family": "dcgan",
+        "data": {"name": "digits"},
+        "model": {"channels": 4, "latent_width": 4, "learned_encoder": True},
+        "training": {"steps": 4, **FAST},
+        "stages": {"encoder": {"steps": 6, **FAST}},
+    }
+    outcome = runs.train(Recipe.model_validate(gan), "gan")
+    assert outcome.steps == 10
+    bundle = load_bundle(runs.bundle("gan"))
+    assert bundle.model.inference == "amortised"
+    assert "test_linear_probe_accuracy_label" in bundle.description.metrics
+    assert bundle.description.directions
+
+
 def test_a_part_changes_its_own_weights_alone(runs):
     runs.train(recipe(stages={"prior": {"steps": 1, **FAST}}), "short")
     runs.train(recipe(), "long")
