@@ -1,4 +1,4 @@
-"""The settings of adversarial families: every trick is one, and off unless a family says otherwise."""
+"""The settings of adversarial families: each trick is one, off unless a family says otherwise."""
 
 from __future__ import annotations
 
