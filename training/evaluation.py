@@ -15,9 +15,11 @@ from metrics.reconstruction_error import reconstruction_error
 from models.capabilities import (
     AttributeClassifier,
     Conditional,
+    Critic,
     Density,
     Encoder,
     Latent,
+    Sampler,
     offers,
 )
 from models.conditions import Categorical, Continuous
@@ -56,6 +58,8 @@ def evaluate(
         found += _reconstruction(model, model, test, count, device)
     if offers(model, AttributeClassifier) and isinstance(model, AttributeClassifier):
         found += _classification(model, test, rows, device)
+    if offers(model, Critic) and isinstance(model, Critic) and isinstance(model, Sampler):
+        found += _criticism(model, model, test, rows, seed, device)
     return [each for each in found if math.isfinite(each.value)]
 
 
@@ -118,6 +122,22 @@ def _reconstruction(
         "test_reconstruction_mean_squared_error",
         torch.cat(means).mean().item(),
         "the same for each number of a row",
+    )
+
+
+def _criticism(
+    critic: Critic, sampler: Sampler, test: Rows, count: int, seed: int, device: torch.device
+) -> Iterator[Measurement]:
+    gaps = []
+    for start, batch in _batches(test, count, device):
+        samples = sampler.sample(Noise.of_rows(seed, start, len(batch), device), batch.condition)
+        real, fake = (critic.criticise(each, batch.condition) for each in (batch.x, samples))
+        gaps.append((real - fake).double().cpu())
+    yield Measurement(
+        "test_critic_gap",
+        torch.cat(gaps).mean().item(),
+        f"how much higher the critic scores {count:,} test rows than as many samples, in the mean; "
+        "of a Wasserstein critic an estimate of their distance, in its own unit",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -197,6 +198,8 @@ def test_a_game_of_two_players_leaves_its_sample_grids_as_an_animation(runs):
         "training": {"steps": 6, "batch_size": 50, "sample_every": 2},
     }
     runs.train(Recipe.model_validate(points), "gan")
+    description = load_bundle(runs.bundle("gan")).description
+    assert math.isfinite(description.metrics["test_critic_gap"])
     moving = Image.open(runs.bundle("gan") / "training.webp")
     assert moving.n_frames == 3
     frames = []
