@@ -83,16 +83,21 @@ trained = for recipe in $(1); do \
 bundles_of = $(addprefix bundles/,$(1))
 STATIC := mnist-mixture-10 mnist-mixture-500 mnist-made mnist-made-large mnist-transformer mnist-pixelcnn
 GREY := mnist-nice mnist-realnvp mnist-glow mnist-pixelcnn-grey mnist-diffusion
+POINTS := points-histogram points-mixture points-toy-autoregressive points-spline-flow
 verify-densities: .venv/installed-dev
-	$(call trained,$(STATIC) $(GREY) mnist-kmeans points-spline-flow)
+	$(call trained,$(STATIC) $(GREY) mnist-kmeans mnist-vae-static $(POINTS))
 	$(BIN)/python -m verify.likelihood $(call bundles_of,$(STATIC)) --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.likelihood $(call bundles_of,$(filter-out mnist-diffusion,$(GREY))) \
 		--variant grey --effort 10 --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.likelihood bundles/mnist-diffusion \
-		--variant grey --effort 1000 --rows 100 --data-root $(VERIFY_DATA)
+		--variant grey --effort 50 --rows 200 --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.likelihood bundles/mnist-diffusion \
+		--variant grey --method ode --rows 50 --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.mixtures --data-root $(VERIFY_DATA) --starts k-means++ random --seeds 5
 	$(BIN)/python -m verify.kmeans bundles/mnist-kmeans --data-root $(VERIFY_DATA)
-	$(BIN)/python -m verify.points bundles/points-spline-flow
+	$(BIN)/python -m verify.points $(call bundles_of,points-spline-flow points-toy-autoregressive)
+	$(BIN)/python -m verify.density_pictures $(call bundles_of,$(POINTS)) \
+		--picture docs/images/densities.png
 	$(BIN)/python -m verify.cached_sampling bundles/mnist-pixelcnn
 	$(BIN)/python -m verify.diffusion_steps bundles/mnist-diffusion --data-root $(VERIFY_DATA) \
 		--picture docs/images/diffusion-steps.png
@@ -100,6 +105,30 @@ verify-densities: .venv/installed-dev
 		--data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.anomalies $(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static) \
 		--data-root $(VERIFY_DATA) --rows 500
+
+CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-contractive mnist-sparse \
+	mnist-vqvae mnist-vae-dynamic
+SHAPES := shapes-beta-vae shapes-beta-tcvae
+FACES := faces-vae faces-vae-gan faces-vae-dis
+verify-autoencoders: .venv/installed-dev
+	$(call trained,$(CODES) $(SHAPES) $(FACES))
+	for bits in 32 64 128 256; do $(BIN)/latentd train mnist-semantic-hash \
+		--set model.latent_width=$$bits --out bundles/mnist-semantic-hash-$$bits --resume \
+		--data-root $(VERIFY_DATA) || exit; done
+	for numbers in 2 6; do \
+		$(BIN)/latentd train mnist-pca --set model.components=$$numbers --resume \
+			--out bundles/mnist-pca-$$numbers --data-root $(VERIFY_DATA) || exit; \
+		for recipe in mnist-logistic-pca mnist-autoencoder; do \
+			$(BIN)/latentd train $$recipe --set model.latent_width=$$numbers --resume \
+				--out bundles/$$recipe-$$numbers --data-root $(VERIFY_DATA) || exit; done; done
+	$(BIN)/python -m verify.denoising bundles/mnist-denoising --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.code_priors bundles/mnist-autoencoder bundles/mnist-vae-dynamic \
+		--data-root $(VERIFY_DATA) --picture docs/images/code-priors.png
+	$(BIN)/python -m verify.retrieval --search \
+		$(foreach bits,32 64 128 256,bundles/mnist-semantic-hash-$(bits)) --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.contractive_cost
+	$(BIN)/python -m verify.disentanglement $(call bundles_of,$(SHAPES))
+	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES))
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
 verify-serving: .venv/installed-dev

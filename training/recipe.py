@@ -90,6 +90,9 @@ class Evaluation(_Section):
     likelihood_effort: PositiveInt = 1  # samples of a bound or estimate, where it takes any
     likelihood_rows: PositiveInt | None = None  # None: as many as `rows`
     search_rows: PositiveInt = 64  # where encoding a picture is a search
+    # Of each split, whose latents are looked at for attributes; a linear model of some hundred
+    # numbers learns little from more.
+    probe_rows: PositiveInt = 5000
 
 
 class Bundling(_Section):

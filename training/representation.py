@@ -23,7 +23,6 @@ from training.batches import ROWS_OF_A_PASS, Rows
 from training.evaluation import Measurement
 from training.noise import generator
 
-MOST_ROWS = 5000  # of each split: a linear model of some hundred numbers learns little from more
 LARGEST_CODE = 4096  # numbers; fitting planes in more takes longer than most trainings
 FEWEST = 5  # rows with and without an attribute, before a direction means anything
 ITERATIONS = 200
@@ -53,15 +52,17 @@ def labelled(
     model: Family[FamilyConfig],
     rows: Rows,
     columns: NDArray[np.float32] | None,
+    most: int,
     seed: int,
     device: torch.device,
 ) -> Labelled | None:
-    """Latents of a fair draw of a split; None where there are no labels, or no quick encoder."""
+    """Latents of a fair draw of at most so many rows of a split; None where there are no labels, or
+    no quick encoder."""
     if columns is None or not offers(model, Encoder) or not isinstance(model, Encoder):
         return None
     if model.inference == "optimisation" or not len(rows):
         return None
-    chosen = torch.from_numpy(generator(seed, 0, "labelled").permutation(len(rows))[:MOST_ROWS])
+    chosen = torch.from_numpy(generator(seed, 0, "labelled").permutation(len(rows))[:most])
     parts = []
     for part in torch.split(chosen, ROWS_OF_A_PASS):
         batch = rows.batch(part, None, device)

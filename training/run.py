@@ -226,7 +226,14 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
     measurements = evaluate(model, ready["test"], recipe.evaluation, seed, fabric.device)
     known = schema_of(data)
     seen, unseen = (
-        labelled(model, ready[name], conditions_of(fixed[name], known), seed, fabric.device)
+        labelled(
+            model,
+            ready[name],
+            conditions_of(fixed[name], known),
+            recipe.evaluation.probe_rows,
+            seed,
+            fabric.device,
+        )
         for name in ("train", "test")
     )
     directions = directions_of(model, seen, known) if seen is not None else None

@@ -22,7 +22,7 @@ from models.bundle import load_bundle
 from models.capabilities import Latent
 from models.noise import Noise
 from training.data.registry import load_data
-from verify.judge import digit_judge, features
+from verify.judge import digit_judge, features, mixed
 
 SHOWN = 16
 ROWS_AT_ONCE = 100
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = load_data("mnist", {"variant": "grey"}, arguments.data_root)
     judge = digit_judge(data)
-    test = torch.from_numpy(data.test.values).float() / 255
+    test = torch.from_numpy(mixed(data.test).values).float() / 255
     half = len(test) // 2
     real = features(judge, test[:half])
     print(f"| bundle | codes from | Frechet distance of {arguments.count} |")

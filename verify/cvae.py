@@ -15,8 +15,7 @@ import torch
 
 from models.bundle import load_bundle
 from models.noise import Noise
-from training.data.registry import load_data
-from verify.judge import agreement, encoded, trained_classifier
+from verify.judge import agreement, encoded, face_judge, other_faces
 
 ROWS = 1000
 
@@ -26,11 +25,9 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     model = load_bundle(parser.parse_args().bundle).model
     schema = model.config.condition
-    data = load_data("faces", {"size": model.config.shape[1], "count": 6000, "seed": 12345})
-    train, test = (
-        torch.from_numpy(split.values).float() / 255 for split in (data.train, data.test)
-    )
-    classifier = trained_classifier(train, encoded(schema, data.train.attributes), schema)
+    data = other_faces(model.config.shape[1])
+    test = torch.from_numpy(data.test.values).float() / 255
+    classifier = face_judge(data)
     real = agreement(classifier, test, encoded(schema, data.test.attributes), schema)
     choose = np.random.Generator(np.random.Philox(key=[2, 0]))
     rows = choose.permutation(len(data.train.attributes))[:ROWS]

@@ -24,7 +24,7 @@ from models.conditions import ConditionSchema
 from models.families.diffusion import Diffusion
 from models.noise import Noise
 from training.data.registry import load_data
-from verify.judge import agreement, digit_judge, encoded, features
+from verify.judge import agreement, digit_judge, encoded, features, mixed
 
 STEPS = (1, 2, 3, 5, 10, 20, 50, 100)
 SHOWN = 12
@@ -44,8 +44,9 @@ def main() -> None:
     schema = model.condition_schema
     data = load_data("mnist", {"variant": "grey"}, arguments.data_root)
     judge = digit_judge(data)
-    test = torch.from_numpy(data.test.values).float() / 255
-    wanted = encoded(schema, data.test.labels[:, None].astype(np.float32))
+    split = mixed(data.test)
+    test = torch.from_numpy(split.values).float() / 255
+    wanted = encoded(schema, split.labels[:, None].astype(np.float32))
     half, count = len(test) // 2, arguments.count
     real = features(judge, test[:half])
 

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conditions import Categorical, ConditionSchema, Continuous
-from training.data.dataset import DataSet
+from training.data.dataset import DataSet, Split
+from training.data.registry import load_data
 
 DIGITS = 20_000  # that a judge of digits learns from
 
@@ -42,6 +43,24 @@ def trained_classifier(x: Tensor, y: Tensor, schema: ConditionSchema) -> nn.Sequ
             loss.backward()
             optimizer.step()
     return network.eval()
+
+
+def other_faces(size: int) -> DataSet:
+    """Drawn faces of that size, of a seed that no recipe has."""
+    return load_data("faces", {"size": size, "count": 6000, "seed": 12345})
+
+
+def face_judge(data: DataSet) -> nn.Sequential:
+    """A classifier of the attributes of drawn faces."""
+    x = torch.from_numpy(data.train.values).float() / 255
+    return trained_classifier(x, encoded(data.schema, data.train.attributes), data.schema)
+
+
+def mixed(split: Split) -> Split:
+    """Rows in a random order, always the same: MNIST's first 5,000 test digits are the easier ones,
+    so that its halves as they come are no two draws of one law."""
+    order = np.random.Generator(np.random.Philox(key=[5, 0])).permutation(len(split))
+    return split.take(order)
 
 
 def digit_judge(data: DataSet) -> nn.Sequential:

@@ -1,22 +1,25 @@
-"""Are a model's pictures as sharp as those it learned from?
+"""Are a model's faces as sharp as those it learned from, and do they look like them?
 
     python -m verify.sharpness bundles/faces-vae bundles/faces-vae-gan
 
 Mean sharpness (variance of the Laplacian; Pertuz et al., 2013), with its standard error, of the
-bundle's held-out pictures, of as many samples, and of the held-out pictures' reconstructions.
-Shares are of the held-out pictures' sharpness.
+bundle's held-out pictures, of as many samples, and of the held-out pictures' reconstructions;
+shares are of the held-out pictures' sharpness. Precision and recall (k = 3) of the samples are in
+the features of an independent classifier of the faces' attributes.
 """
 
 import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from metrics.precision_recall import precision_recall
 from metrics.sharpness import sharpness
 from models.bundle import Bundle, load_bundle
 from models.capabilities import Conditional, offers
 from models.noise import Noise
+from verify.judge import face_judge, features, other_faces
 
 ROWS_AT_ONCE = 100
 
@@ -26,10 +29,12 @@ def main() -> None:
     parser.add_argument("bundle", type=Path, nargs="+")
     parser.add_argument("--rows", type=int, default=1000, help="at most")
     arguments = parser.parse_args()
-    print("| bundle | pictures | held out | samples | reconstructions |")
-    print("|---|---|---|---|---|")
+    print("| bundle | pictures | held out | samples | reconstructions | precision | recall |")
+    print("|---|---|---|---|---|---|---|")
+    judges: dict[int, nn.Sequential] = {}
     for path in arguments.bundle:
-        shown = pictures(load_bundle(path), arguments.rows)
+        bundle = load_bundle(path)
+        shown = pictures(bundle, arguments.rows)
         found = [sharpness(each).double() for each in shown]
         standard = found[0].mean()
         cells = [f"{each.mean():.4f} +- {each.std() / len(each) ** 0.5:.4f}" for each in found]
@@ -37,6 +42,11 @@ def main() -> None:
             f"{cell} ({each.mean() / standard:.0%})"
             for cell, each in zip(cells[1:], found[1:], strict=True)
         ]
+        size = bundle.model.config.shape[1]
+        if size not in judges:
+            judges[size] = face_judge(other_faces(size))
+        manifold = precision_recall(*(features(judges[size], each) for each in shown[:2]))
+        cells += [f"{share:.1%}" for share in manifold]
         print(f"| {path.name} | {len(shown[0])} | {' | '.join(cells)} |", flush=True)
 
 

@@ -286,7 +286,7 @@ def test_multi_scale_keeps_every_dimension_exactly_once():
 
 def test_what_leaves_a_scale_is_not_touched_by_the_next():
     scaling = Scaling((4, 2, 2))
-    scaling.log_scale.data.fill_(1.0)
+    scaling.tenth.data.fill_(0.1)
     levels = MultiScale([Squeeze(), scaling], [(8, 2, 2), (4, 2, 2)])
     x = torch.randn(3, *PICTURE)
     squeezed = Squeeze().forward(x)[0]
