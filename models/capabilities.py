@@ -413,11 +413,17 @@ class Conditional(Capability):
 
 
 class AttributeClassifier(Capability):
-    """Predicts the condition of a picture, so that an edit need not be told all of it."""
+    """Predicts attributes of a picture: those that it is conditioned on, so that an edit need not
+    be told all of them, or some that it was taught to tell."""
+
+    @property
+    @abstractmethod
+    def classified_schema(self) -> ConditionSchema:
+        """The attributes that it predicts."""
 
     @abstractmethod
     def classify(self, x: Tensor) -> Condition:
-        """Pictures (B, C, H, W) to condition vectors (B, width): one-hot, 0 or 1, positions."""
+        """Pictures (B, C, H, W) to vectors (B, width of the schema): one-hot, 0 or 1, positions."""
 
 
 CAPABILITIES: dict[str, type[Capability]] = {

@@ -21,17 +21,26 @@ from models.noise import Noise
 
 @dataclass(frozen=True)
 class Batch:
-    """Some training rows: x (B, *shape), pictures in [0, 1]; condition (B, width) or None."""
+    """Some training rows.
+
+    Args:
+        x: (B, *shape), pictures in [0, 1].
+        condition: what the model is told of them, (B, width).
+        labels: what it learns to tell without being told, (B, width), encoded as a condition.
+    """
 
     x: Tensor
     condition: Tensor | None = None
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def to(self, device: torch.device) -> Batch:
-        condition = None if self.condition is None else self.condition.to(device)
-        return Batch(self.x.to(device), condition)
+        condition, labels = (
+            None if each is None else each.to(device) for each in (self.condition, self.labels)
+        )
+        return Batch(self.x.to(device), condition, labels)
 
 
 # Each call goes over all training rows once, in a fixed order.

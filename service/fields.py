@@ -85,12 +85,17 @@ class Drawing(Strict):
     return_latents: bool = False
 
 
-class Inputs(Strict):
+class BareInputs(Strict):
     """Pictures that come in, or points where the model is about points."""
 
     pictures: Annotated[list[Picture], Field(min_length=1)] | None = None
     values: Annotated[list[Values], Field(min_length=1)] | None = None
     fit: Fit | None = None
+
+
+class Inputs(BareInputs):
+    """The same with what is known of them."""
+
     attributes: Condition | Annotated[list[Condition], Field(min_length=1)] | None = Field(
         default=None,
         description="What is known of the pictures, of all or of each; the rest is predicted.",

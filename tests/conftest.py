@@ -70,7 +70,7 @@ def _trained(name: str) -> Trained:
         torch.manual_seed(0)
         model = registry.build(name, config)
     seen = [
-        Batch(x, y if offers(model, Conditional) else None)
+        Batch(x, y if offers(model, Conditional) else None, y)
         for x, y in zip(pictures[:1600].split(64), labels[:1600].split(64), strict=True)
     ]
     learn(model, seen)

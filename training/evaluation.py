@@ -14,7 +14,6 @@ from metrics.bits_per_dimension import bits_per_dimension
 from metrics.reconstruction_error import reconstruction_error
 from models.capabilities import (
     AttributeClassifier,
-    Conditional,
     Critic,
     Density,
     Encoder,
@@ -23,7 +22,7 @@ from models.capabilities import (
     offers,
 )
 from models.conditions import Categorical, Continuous
-from models.family import Family, FamilyConfig
+from models.family import ConditionalConfig, Family, FamilyConfig, TaughtConfig
 from models.learning import Batch
 from models.noise import Noise
 from training.batches import Rows
@@ -57,7 +56,7 @@ def evaluate(
         count = min(rows, settings.search_rows) if model.inference == "optimisation" else rows
         found += _reconstruction(model, model, test, count, device)
     if offers(model, AttributeClassifier) and isinstance(model, AttributeClassifier):
-        found += _classification(model, test, rows, device)
+        found += _classification(model, model.config, test, rows, device)
     if offers(model, Critic) and isinstance(model, Critic) and isinstance(model, Sampler):
         found += _criticism(model, model, test, rows, seed, device)
     return [each for each in found if math.isfinite(each.value)]
@@ -142,17 +141,27 @@ def _criticism(
 
 
 def _classification(
-    model: AttributeClassifier, test: Rows, count: int, device: torch.device
+    model: AttributeClassifier,
+    config: FamilyConfig,
+    test: Rows,
+    count: int,
+    device: torch.device,
 ) -> Iterator[Measurement]:
-    if not isinstance(model, Conditional) or test.conditions is None:
+    if isinstance(config, TaughtConfig):
+        known, encoded = config.taught, test.labels
+    elif isinstance(config, ConditionalConfig):
+        known, encoded = config.condition, test.conditions
+    else:
+        return
+    if encoded is None:
         return
     predicted = torch.cat(
         [model.classify(batch.x).cpu() for _, batch in _batches(test, count, device)]
     )
-    true = test.conditions[:count]
-    schema = model.condition_schema
-    for attribute in schema.attributes:
-        came, wanted = (each[:, schema.slices[attribute.name]] for each in (predicted, true))
+    own = model.classified_schema
+    for attribute in own.attributes:
+        came = predicted[:, own.slices[attribute.name]]
+        wanted = encoded[:count, known.slices[attribute.name]]
         if isinstance(attribute, Continuous):
             span = attribute.maximum - attribute.minimum
             error = (came - wanted).abs().mean().item() * span

@@ -18,7 +18,7 @@ from models import registry
 from models.bundle import save_bundle
 from models.conditions import ConditionSchema
 from models.errors import InvalidConfig, nearest
-from models.family import ConditionalConfig, Family, FamilyConfig
+from models.family import ConditionalConfig, Family, FamilyConfig, TaughtConfig
 from models.learning import Adversarial, Stage, stages_of
 from training.algorithms import algorithm_of
 from training.algorithms.algorithm import Algorithm, Stepwise
@@ -178,15 +178,19 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
     parts = stage_algorithms(model, recipe, fabric)
     config = model.config
     schema = config.condition if isinstance(config, ConditionalConfig) else ConditionSchema()
+    taught = config.taught if isinstance(config, TaughtConfig) else ConditionSchema()
     mode, seed = recipe.data.binarize, recipe.seed
     fixed = {name: binarized(split, mode, seed, name) for name, split in data.splits.items()}
     ready = {
-        name: Rows(split.values, conditions_of(split, schema), redraw=False)
+        name: Rows(split.values, conditions_of(split, schema), False, conditions_of(split, taught))
         for name, split in fixed.items()
     }
     redrawn = None
     if mode == "stochastic":
-        redrawn = Rows(data.train.values, conditions_of(data.train, schema), redraw=True)
+        split = data.train
+        redrawn = Rows(
+            split.values, conditions_of(split, schema), True, conditions_of(split, taught)
+        )
 
     def show_samples() -> bytes:
         return sample_grid(model, ready["test"], seed, fabric.device)

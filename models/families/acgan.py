@@ -49,6 +49,10 @@ class ACGAN(AdversarialFamily[ACGANConfig], AttributeClassifier):
     def _scores(self) -> int:
         return 1 + self.config.condition.width
 
+    @property
+    def classified_schema(self) -> ConditionSchema:
+        return self.condition_schema
+
     def classify(self, x: Tensor) -> Condition:
         self.check_rows(x)
         return predicted(self._criticised(self._inside(x), None)[:, 1:], self.condition_schema)

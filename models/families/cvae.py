@@ -48,6 +48,10 @@ class CVAE(VariationalFamily[CVAEConfig], Conditional, AttributeClassifier):
     def condition_schema(self) -> ConditionSchema:
         return self.config.condition
 
+    @property
+    def classified_schema(self) -> ConditionSchema:
+        return self.condition_schema
+
     def classify(self, x: Tensor) -> Condition:
         self.check_rows(x)
         return predicted(self.classifier(x), self.condition_schema)

@@ -55,7 +55,7 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConf
         x = (x * 255).round() / 255
         labels = np.tile(LABELS, (64, 1))
         condition = torch.from_numpy(SCHEMA.encode_columns(labels))
-        return [Batch(x, condition if isinstance(model, Conditional) else None)]
+        return [Batch(x, condition if isinstance(model, Conditional) else None, condition)]
 
     model.eval()
     for stage in stages_of(model):

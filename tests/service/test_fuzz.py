@@ -118,6 +118,7 @@ OPERATIONS = [
     "decompress",
     "anomaly",
     "denoise",
+    "classify",
     "tangents",
     "neighbours",
 ]
