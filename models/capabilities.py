@@ -400,6 +400,29 @@ class Critic(Capability):
         """(B, C, H, W) in [0, 1] or (B, D) to scores (B,), higher for what looks real."""
 
 
+class RejectionSampler(Capability):
+    """Knows which of its own samples are worth keeping."""
+
+    @property
+    @abstractmethod
+    def can_reject(self) -> bool:
+        """Whether its configuration lets it."""
+
+    def is_configured(self) -> bool:
+        return self.can_reject
+
+    @abstractmethod
+    def acceptance(
+        self, x: Tensor, percentile: Tensor, condition: Condition | None = None
+    ) -> Tensor:
+        """The probability with which each sample x is to be kept, (B,).
+
+        Args:
+            percentile: 0 to 100, (B,): what is better than so many of the samples is more likely
+                kept than not.
+        """
+
+
 class Conditional(Capability):
     """Takes a condition."""
 

@@ -88,13 +88,13 @@ class ProGAN(AdversarialFamily[ProGANConfig]):
     def stages(self) -> tuple[Stage, ...]:
         top = self.config.stages
         if not self.config.growing:
-            return (Stage("model", Grown(self, top, fades=False)), *self._encoder_stage())
+            return (Stage("model", Grown(self, top, fades=False)), *self._later_stages())
         found = [Stage(f"hold_{self.config.side(0)}", Grown(self, 0, fades=False))]
         for level in range(1, top + 1):
             for name, fades in (("fade", True), ("hold", False)):
                 learner = Grown(self, level, fades)
                 found.append(Stage(f"{name}_{self.config.side(level)}", learner))
-        return (*found, *self._encoder_stage())
+        return (*found, *self._later_stages())
 
     def _shown(self, x: Tensor) -> Tensor:
         for _ in range(int(self.level), self.config.stages):

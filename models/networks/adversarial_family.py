@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.capabilities import Condition, Conditional, Critic, Encoder, Posterior
+from models.capabilities import (
+    Condition,
+    Conditional,
+    Critic,
+    Encoder,
+    Posterior,
+    RejectionSampler,
+)
 from models.conditions import ConditionSchema
 from models.family import Family
 from models.learning import Adversarial, Batch, Gradient, Losses, Passes, Stage, Staged
@@ -33,6 +40,7 @@ from models.networks.gan_objectives import (
 )
 from models.networks.gaussian_latent import GaussianLatent
 from models.networks.generator_search import searched
+from models.networks.rejection import PERCENTILES, Calibration, acceptance
 from models.networks.row_network import RowNetwork, dense_layers
 from models.networks.virtual_batch_norm import collecting
 from models.noise import Noise
@@ -46,7 +54,14 @@ Config = TypeVar("Config", bound=AdversarialConfig)
 
 
 class AdversarialFamily(
-    Family[Config], GaussianLatent, Encoder, Conditional, Critic, Adversarial, Staged
+    Family[Config],
+    GaussianLatent,
+    Encoder,
+    Conditional,
+    Critic,
+    RejectionSampler,
+    Adversarial,
+    Staged,
 ):
     """A generative adversarial network. Encoding is a search over z, or by a network that learned
     it from what the finished generator makes."""
@@ -55,6 +70,7 @@ class AdversarialFamily(
     scale: Tensor
     reference: Tensor
     reference_conditions: Tensor
+    score_quantiles: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -71,6 +87,8 @@ class AdversarialFamily(
         start = torch.full((), 0.5) if self.has_pictures else torch.zeros(config.shape)
         self.register_buffer("centre", start)
         self.register_buffer("scale", start.clone() if self.has_pictures else start + 1)
+        if self.can_reject:
+            self.register_buffer("score_quantiles", torch.linspace(-1, 1, PERCENTILES))
         if self._is_virtual:
             # The reference batch: rows as the networks see them, and their conditions.
             self.register_buffer("reference", torch.zeros(REFERENCE_ROWS, *config.shape))
@@ -142,13 +160,31 @@ class AdversarialFamily(
         self.check_rows(x)
         return self._score(self._inside(x), self.check_condition(condition))
 
+    @property
+    def can_reject(self) -> bool:
+        """Where scores are log-odds, and of each row by itself."""
+        config = self.config
+        sees_batch = config.minibatch_kernels or config.deviation_group
+        return config.objective in WITH_PROBABILITIES and not sees_batch
+
+    def acceptance(
+        self, x: Tensor, percentile: Tensor, condition: Condition | None = None
+    ) -> Tensor:
+        return acceptance(self.criticise(x, condition), percentile, self.score_quantiles)
+
     # Learning
 
     def stages(self) -> tuple[Stage, ...]:
-        return (Stage("model", self), *self._encoder_stage())
+        return (Stage("model", self), *self._later_stages())
+
+    def _later_stages(self) -> tuple[Stage, ...]:
+        """What comes after the game."""
+        if not self.can_reject:
+            return self._encoder_stage()
+        calibration = Stage("calibration", Calibration(self, self.score_quantiles))
+        return (*self._encoder_stage(), calibration)
 
     def _encoder_stage(self) -> tuple[Stage, ...]:
-        """What comes after the game."""
         if not self.config.learned_encoder:
             return ()
         return (Stage("encoder", LatentTeller(self), frozen=(self.generator, self.critic)),)

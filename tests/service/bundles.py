@@ -10,7 +10,7 @@ import torch
 
 from models import registry
 from models.bundle import Provenance, Reference, save_bundle
-from models.capabilities import Conditional, Latent, capabilities_of
+from models.capabilities import Conditional, Latent, capabilities_of, offers
 from models.conditions import Boolean, Categorical, ConditionSchema, Continuous
 from models.directions import METHODS, Directions
 from models.family import Family, FamilyConfig
@@ -55,7 +55,7 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConf
         x = (x * 255).round() / 255
         labels = np.tile(LABELS, (64, 1))
         condition = torch.from_numpy(SCHEMA.encode_columns(labels))
-        return [Batch(x, condition if isinstance(model, Conditional) else None, condition)]
+        return [Batch(x, condition if offers(model, Conditional) else None, condition)]
 
     model.eval()
     for stage in stages_of(model):

@@ -55,6 +55,7 @@ FIELDS = {
     "first_row": numbers,
     "row": numbers,
     "temperature": numbers,
+    "rejection": numbers,
     "truncation": numbers,
     "effort": numbers,
     "count": numbers,
