@@ -93,6 +93,9 @@ class Evaluation(_Section):
     # Of each split, whose latents are looked at for attributes; a linear model of some hundred
     # numbers learns little from more.
     probe_rows: PositiveInt = 5000
+    # A bundle that tells attributes: how many of their values a generator's samples show is logged
+    # while it learns. None: not looked at.
+    evaluator: str | None = None
 
 
 class Bundling(_Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -30,6 +30,7 @@ from training.checkpoints import Checkpoint
 from training.data.dataset import DataSet
 from training.data.registry import load_data, options_type
 from training.directory import RunDirectory
+from training.diversity import Diversity, evaluator_of
 from training.errors import CannotResume
 from training.evaluation import Measurement, evaluate
 from training.identity import differences, identity_of
@@ -195,6 +196,12 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
     def show_samples() -> bytes:
         return sample_grid(model, ready["test"], seed, fabric.device)
 
+    # Of players in turn no loss says how good they are: one has to look.
+    is_a_game = any(isinstance(stage.learner, Adversarial) for stage, _ in parts)
+    measure_samples: Callable[[], dict[str, float]] = dict
+    if is_a_game:
+        evaluator = evaluator_of(recipe.evaluation.evaluator, config.shape, fabric.device)
+        measure_samples = Diversity(model, ready["test"], evaluator, seed, fabric.device).numbers
     identity = identity_of(recipe, data.digest)
     checkpoint = _last_checkpoint(place, fabric, identity)
     standing = Standing() if checkpoint is None else standing_of(checkpoint)
@@ -221,6 +228,7 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
                 place.directory.checkpoints,
                 identity,
                 show_samples,
+                measure_samples,
             )
             standing = _run(loop, place, checkpoint)
             checkpoint = None
@@ -244,8 +252,6 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
     if seen is not None and unseen is not None:
         measurements += linear_probe(seen, unseen, known)
     provenance = provenance_of(recipe, place.recipe_name, data, standing.done)
-    # Of players in turn no loss says how good they are: one has to look.
-    is_a_game = any(isinstance(stage.learner, Adversarial) for stage, _ in parts)
     card = model_card(model, recipe, data, provenance, measurements, place.command)
     digest = save_bundle(
         model,

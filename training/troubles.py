@@ -34,6 +34,22 @@ TROUBLES = (
         "training.learning_rate, or the family wgan_gp",
     ),
     Trouble(
+        ("modes", "modes_of_data"),
+        lambda modes, of_data: modes < 0.8 * of_data,
+        2,
+        "samples show {modes:.0f} of the {modes_of_data:.0f} values of attributes that the data "
+        "show: modes are lost. Try model.minibatch_kernels = 16 or model.deviation_group = 4, or "
+        "the family wgan_gp",
+    ),
+    Trouble(
+        ("ms_ssim", "ms_ssim_of_data"),
+        lambda similarity, of_data: similarity > of_data + 0.5 * (1 - of_data),
+        2,
+        "samples are more alike (MS-SSIM {ms_ssim:.2f}) than the data ({ms_ssim_of_data:.2f}): the "
+        "generator may have collapsed. Try model.minibatch_kernels = 16 or model.deviation_group "
+        "= 4, a lower training.learning_rate, or the family wgan_gp",
+    ),
+    Trouble(
         ("discriminator_real_probability", "discriminator_fake_probability"),
         lambda real, fake: real > 0.98 and fake < 0.02,
         8,

@@ -12,9 +12,15 @@ WELL = {
     "discriminator_real_probability": 0.7,
     "discriminator_fake_probability": 0.3,
     "discriminator_gap": 1.0,
+    "modes": 10.0,
+    "modes_of_data": 10.0,
+    "ms_ssim": 0.2,
+    "ms_ssim_of_data": 0.2,
 }
 TROUBLED = {
-    "collapsed": {"diversity": 0.05},
+    "collapsed to a few": {"diversity": 0.05},
+    "modes are lost": {"modes": 3.0},
+    "more alike": {"ms_ssim": 0.9},
     "tells all fakes": {
         "discriminator_real_probability": 0.999,
         "discriminator_fake_probability": 0.001,
