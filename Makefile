@@ -82,13 +82,18 @@ trained = for recipe in $(1); do \
 	$(BIN)/latentd train $$recipe --data-root $(VERIFY_DATA) --resume || exit; done
 bundles_of = $(addprefix bundles/,$(1))
 STATIC := mnist-mixture-10 mnist-mixture-500 mnist-made mnist-made-large mnist-transformer mnist-pixelcnn
-GREY := mnist-nice mnist-realnvp mnist-glow mnist-pixelcnn-grey mnist-diffusion
+GREY := mnist-nice mnist-glow mnist-pixelcnn-grey mnist-diffusion
 POINTS := points-histogram points-mixture points-toy-autoregressive points-spline-flow
 verify-densities: .venv/installed-dev
 	$(call trained,$(STATIC) $(GREY) mnist-kmeans mnist-vae-static $(POINTS))
 	$(BIN)/python -m verify.likelihood $(call bundles_of,$(STATIC)) --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.likelihood $(call bundles_of,$(filter-out mnist-diffusion,$(GREY))) \
+		--variant grey --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.likelihood bundles/mnist-nice \
 		--variant grey --effort 10 --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.curves runs/mnist-nice runs/mnist-glow --wanted 4.4 1.3 \
+		--metrics bits_per_dimension validation_bits_per_dimension \
+		--picture docs/images/flow-curves.png
 	$(BIN)/python -m verify.likelihood bundles/mnist-diffusion \
 		--variant grey --effort 50 --rows 200 --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.likelihood bundles/mnist-diffusion \
@@ -108,6 +113,8 @@ verify-densities: .venv/installed-dev
 
 CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-contractive mnist-sparse \
 	mnist-vqvae mnist-vae-dynamic
+RECONSTRUCTING := $(foreach recipe,mnist-autoencoder mnist-logistic-pca mnist-pca,\
+	$(recipe) $(foreach numbers,2 6,$(recipe)-$(numbers)))
 SHAPES := shapes-beta-vae shapes-beta-tcvae
 FACES := faces-vae faces-vae-gan faces-vae-dis
 verify-autoencoders: .venv/installed-dev
@@ -115,20 +122,33 @@ verify-autoencoders: .venv/installed-dev
 	for bits in 32 64 128 256; do $(BIN)/latentd train mnist-semantic-hash \
 		--set model.latent_width=$$bits --out bundles/mnist-semantic-hash-$$bits --resume \
 		--data-root $(VERIFY_DATA) || exit; done
+	for beta in 1 16; do $(BIN)/latentd train shapes-beta-vae --set model.beta=$$beta \
+		--out bundles/shapes-beta-vae-$$beta --resume || exit; done
 	for numbers in 2 6; do \
 		$(BIN)/latentd train mnist-pca --set model.components=$$numbers --resume \
 			--out bundles/mnist-pca-$$numbers --data-root $(VERIFY_DATA) || exit; \
-		for recipe in mnist-logistic-pca mnist-autoencoder; do \
-			$(BIN)/latentd train $$recipe --set model.latent_width=$$numbers --resume \
-				--out bundles/$$recipe-$$numbers --data-root $(VERIFY_DATA) || exit; done; done
+		$(BIN)/latentd train mnist-logistic-pca --set model.latent_width=$$numbers --resume \
+			--out bundles/mnist-logistic-pca-$$numbers --data-root $(VERIFY_DATA) || exit; \
+		$(BIN)/latentd train mnist-autoencoder --set model.latent_width=$$numbers --resume \
+			--set training.epochs=15 --out bundles/mnist-autoencoder-$$numbers \
+			--data-root $(VERIFY_DATA) || exit; done
+	$(BIN)/python -m verify.table $(call bundles_of,$(RECONSTRUCTING)) \
+		--metrics test_reconstruction_squared_error
+	$(BIN)/python -m verify.table $(call bundles_of,$(CODES)) \
+		--metrics test_linear_probe_accuracy_label
 	$(BIN)/python -m verify.denoising bundles/mnist-denoising --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.code_priors bundles/mnist-autoencoder bundles/mnist-vae-dynamic \
 		--data-root $(VERIFY_DATA) --picture docs/images/code-priors.png
 	$(BIN)/python -m verify.retrieval --search \
 		$(foreach bits,32 64 128 256,bundles/mnist-semantic-hash-$(bits)) --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.contractive_cost
-	$(BIN)/python -m verify.disentanglement $(call bundles_of,$(SHAPES))
+	$(BIN)/python -m verify.disentanglement $(call bundles_of,$(SHAPES)) \
+		$(foreach beta,1 16,bundles/shapes-beta-vae-$(beta))
+	$(BIN)/python -m verify.traversals bundles/shapes-beta-vae \
+		--picture docs/images/traversals.png
 	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES))
+	$(BIN)/python -m verify.face_arithmetic bundles/faces-vae \
+		--picture docs/images/face-arithmetic.png
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
 verify-serving: .venv/installed-dev
