@@ -108,8 +108,10 @@ verify-densities: .venv/installed-dev
 		--picture docs/images/diffusion-steps.png
 	$(BIN)/python -m verify.compression $(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static) \
 		--data-root $(VERIFY_DATA)
-	$(BIN)/python -m verify.anomalies $(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static) \
-		--data-root $(VERIFY_DATA) --rows 500
+	$(BIN)/python -m verify.anomalies --data-root $(VERIFY_DATA) --rows 500 \
+		$(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static mnist-pixelcnn)
+	$(BIN)/python -m verify.anomalies --data-root $(VERIFY_DATA) --rows 500 \
+		$(call bundles_of,mnist-glow mnist-nice) --variant grey
 
 CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-contractive mnist-sparse \
 	mnist-vqvae mnist-vae-dynamic
