@@ -118,7 +118,7 @@ CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-co
 RECONSTRUCTING := $(foreach recipe,mnist-autoencoder mnist-logistic-pca mnist-pca,\
 	$(recipe) $(foreach numbers,2 6,$(recipe)-$(numbers)))
 SHAPES := shapes-beta-vae shapes-beta-tcvae
-FACES := faces-vae faces-vae-gan faces-vae-dis
+FACES := faces-vae faces-vae-gan
 verify-autoencoders: .venv/installed-dev
 	$(call trained,$(CODES) $(SHAPES) $(FACES))
 	for bits in 32 64 128 256; do $(BIN)/latentd train mnist-semantic-hash \
@@ -148,8 +148,8 @@ verify-autoencoders: .venv/installed-dev
 		$(foreach beta,1 16,bundles/shapes-beta-vae-$(beta))
 	$(BIN)/python -m verify.traversals bundles/shapes-beta-vae \
 		--picture docs/images/traversals.png
-	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES))
-	$(BIN)/python -m verify.face_arithmetic bundles/faces-vae \
+	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES)) --picture docs/images/faces.png
+	$(BIN)/python -m verify.face_arithmetic bundles/faces-vae-gan \
 		--picture docs/images/face-arithmetic.png
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.

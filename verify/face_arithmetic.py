@@ -1,11 +1,11 @@
 """Smiling with long hair - neutral with long hair + neutral with a beard, asked of a real server.
 
-    python -m verify.face_arithmetic bundles/faces-vae --picture docs/images/face-arithmetic.png
+    python -m verify.face_arithmetic bundles/faces-vae-gan --picture docs/images/face-arithmetic.png
 
 As Radford et al. (2016, arXiv:1511.06434, section 6.3.2) did with women and men: each term is the
 mean of the latents of some held-out pictures, each trial takes others, and an independent
 classifier of attributes looks at what comes out. The picture has a column a trial: the first
-picture of each term, what came out, and the terms' means decoded.
+picture of each term, each term's mean decoded, and what came out.
 """
 
 import argparse
