@@ -113,11 +113,11 @@ verify-densities: .venv/installed-dev
 	$(BIN)/python -m verify.anomalies --data-root $(VERIFY_DATA) --rows 500 \
 		$(call bundles_of,mnist-glow mnist-nice) --variant grey
 
-CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-contractive mnist-sparse \
-	mnist-vqvae mnist-vae-dynamic
+CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-contractive \
+	mnist-vae-dynamic mnist-vqvae
 RECONSTRUCTING := $(foreach recipe,mnist-autoencoder mnist-logistic-pca mnist-pca,\
 	$(recipe) $(foreach numbers,2 6,$(recipe)-$(numbers)))
-SHAPES := shapes-beta-vae shapes-beta-tcvae
+SHAPES := shapes-beta-vae
 FACES := faces-vae faces-vae-gan
 verify-autoencoders: .venv/installed-dev
 	$(call trained,$(CODES) $(SHAPES) $(FACES))
@@ -136,8 +136,7 @@ verify-autoencoders: .venv/installed-dev
 			--data-root $(VERIFY_DATA) || exit; done
 	$(BIN)/python -m verify.table $(call bundles_of,$(RECONSTRUCTING)) \
 		--metrics test_reconstruction_squared_error
-	$(BIN)/python -m verify.table $(call bundles_of,$(CODES)) \
-		--metrics test_linear_probe_accuracy_label
+	$(BIN)/python -m verify.linear_probes $(call bundles_of,$(CODES)) --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.denoising bundles/mnist-denoising --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.code_priors bundles/mnist-autoencoder bundles/mnist-vae-dynamic \
 		--data-root $(VERIFY_DATA) --picture docs/images/code-priors.png
