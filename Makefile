@@ -124,7 +124,7 @@ verify-autoencoders: .venv/installed-dev
 	for bits in 32 64 128 256; do $(BIN)/latentd train mnist-semantic-hash \
 		--set model.latent_width=$$bits --out bundles/mnist-semantic-hash-$$bits --resume \
 		--data-root $(VERIFY_DATA) || exit; done
-	for beta in 1 16; do $(BIN)/latentd train shapes-beta-vae --set model.beta=$$beta \
+	for beta in 1 8; do $(BIN)/latentd train shapes-beta-vae --set model.beta=$$beta \
 		--out bundles/shapes-beta-vae-$$beta --resume || exit; done
 	for numbers in 2 6; do \
 		$(BIN)/latentd train mnist-pca --set model.components=$$numbers --resume \
@@ -144,8 +144,8 @@ verify-autoencoders: .venv/installed-dev
 		$(foreach bits,32 64 128 256,bundles/mnist-semantic-hash-$(bits)) --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.contractive_cost
 	$(BIN)/python -m verify.disentanglement $(call bundles_of,$(SHAPES)) \
-		$(foreach beta,1 16,bundles/shapes-beta-vae-$(beta))
-	$(BIN)/python -m verify.traversals bundles/shapes-beta-vae \
+		$(foreach beta,1 8,bundles/shapes-beta-vae-$(beta))
+	$(BIN)/python -m verify.traversals bundles/shapes-beta-vae-8 \
 		--picture docs/images/traversals.png
 	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES)) --picture docs/images/faces.png
 	$(BIN)/python -m verify.face_arithmetic bundles/faces-vae-gan \
