@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from metrics.precision_recall import precision_recall
@@ -22,6 +21,7 @@ from models.bundle import Bundle, load_bundle
 from models.capabilities import Conditional, offers
 from models.noise import Noise
 from verify.judge import face_judge, features, other_faces
+from verify.montage import save_enlarged
 
 ROWS_AT_ONCE = 100
 SHOWN = 12
@@ -56,9 +56,8 @@ def main() -> None:
         cells += [f"{share:.1%}" for share in manifold]
         print(f"| {path.name} | {len(shown[0])} | {' | '.join(cells)} |", flush=True)
     if arguments.picture:
-        levels = (255 * torch.cat(rows, dim=1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
-        size = (2 * levels.shape[1], 2 * levels.shape[0])
-        Image.fromarray(levels).resize(size, Image.Resampling.NEAREST).save(arguments.picture)
+        levels = (255 * torch.cat(rows, dim=1)).round().to(torch.uint8)
+        save_enlarged(levels.numpy(), arguments.picture)
 
 
 @torch.no_grad()
