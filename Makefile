@@ -108,21 +108,23 @@ verify-densities: .venv/installed-dev
 		--picture docs/images/diffusion-steps.png
 	$(BIN)/python -m verify.compression $(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static) \
 		--data-root $(VERIFY_DATA)
-	$(BIN)/python -m verify.anomalies $(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static) \
-		--data-root $(VERIFY_DATA) --rows 500
+	$(BIN)/python -m verify.anomalies --data-root $(VERIFY_DATA) --rows 500 \
+		$(call bundles_of,mnist-mixture-10 mnist-made mnist-vae-static mnist-pixelcnn)
+	$(BIN)/python -m verify.anomalies --data-root $(VERIFY_DATA) --rows 500 \
+		$(call bundles_of,mnist-glow mnist-nice) --variant grey
 
-CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-contractive mnist-sparse \
-	mnist-vqvae mnist-vae-dynamic
+CODES := mnist-pca mnist-logistic-pca mnist-autoencoder mnist-denoising mnist-contractive \
+	mnist-vae-dynamic mnist-vqvae
 RECONSTRUCTING := $(foreach recipe,mnist-autoencoder mnist-logistic-pca mnist-pca,\
 	$(recipe) $(foreach numbers,2 6,$(recipe)-$(numbers)))
-SHAPES := shapes-beta-vae shapes-beta-tcvae
-FACES := faces-vae faces-vae-gan faces-vae-dis
+SHAPES := shapes-beta-vae
+FACES := faces-vae faces-vae-gan
 verify-autoencoders: .venv/installed-dev
 	$(call trained,$(CODES) $(SHAPES) $(FACES))
 	for bits in 32 64 128 256; do $(BIN)/latentd train mnist-semantic-hash \
 		--set model.latent_width=$$bits --out bundles/mnist-semantic-hash-$$bits --resume \
 		--data-root $(VERIFY_DATA) || exit; done
-	for beta in 1 16; do $(BIN)/latentd train shapes-beta-vae --set model.beta=$$beta \
+	for beta in 1 8; do $(BIN)/latentd train shapes-beta-vae --set model.beta=$$beta \
 		--out bundles/shapes-beta-vae-$$beta --resume || exit; done
 	for numbers in 2 6; do \
 		$(BIN)/latentd train mnist-pca --set model.components=$$numbers --resume \
@@ -134,8 +136,7 @@ verify-autoencoders: .venv/installed-dev
 			--data-root $(VERIFY_DATA) || exit; done
 	$(BIN)/python -m verify.table $(call bundles_of,$(RECONSTRUCTING)) \
 		--metrics test_reconstruction_squared_error
-	$(BIN)/python -m verify.table $(call bundles_of,$(CODES)) \
-		--metrics test_linear_probe_accuracy_label
+	$(BIN)/python -m verify.linear_probes $(call bundles_of,$(CODES)) --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.denoising bundles/mnist-denoising --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.code_priors bundles/mnist-autoencoder bundles/mnist-vae-dynamic \
 		--data-root $(VERIFY_DATA) --picture docs/images/code-priors.png
@@ -143,11 +144,11 @@ verify-autoencoders: .venv/installed-dev
 		$(foreach bits,32 64 128 256,bundles/mnist-semantic-hash-$(bits)) --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.contractive_cost
 	$(BIN)/python -m verify.disentanglement $(call bundles_of,$(SHAPES)) \
-		$(foreach beta,1 16,bundles/shapes-beta-vae-$(beta))
-	$(BIN)/python -m verify.traversals bundles/shapes-beta-vae \
+		$(foreach beta,1 8,bundles/shapes-beta-vae-$(beta))
+	$(BIN)/python -m verify.traversals bundles/shapes-beta-vae-8 \
 		--picture docs/images/traversals.png
-	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES))
-	$(BIN)/python -m verify.face_arithmetic bundles/faces-vae \
+	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES)) --picture docs/images/faces.png
+	$(BIN)/python -m verify.face_arithmetic bundles/faces-vae-gan \
 		--picture docs/images/face-arithmetic.png
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.

@@ -46,13 +46,23 @@ def mutual_information_gap(codes: Tensor, factors: Tensor, bins: int = 20) -> Mu
     binned = [in_bins(code, bins) for code in codes.T]
     gaps = []
     for factor in factors.T:
-        levels = factor.unique(return_inverse=True)[1]
-        truth = levels if int(levels.max()) < bins else in_bins(factor, bins)
+        truth = levels_of(factor, bins)
         told = torch.stack([mutual_information(code, truth) for code in binned])
         best, second = told.topk(2).values
         gaps.append((best - second) / mutual_information(truth, truth))
     of_factors = torch.stack(gaps)
     return MutualInformationGap(of_factors.mean().item(), of_factors)
+
+
+def levels_of(factor: Tensor, bins: int) -> Tensor:
+    """A factor's values (N,) as whole numbers from 0: its own levels, or as many bins where there
+    are more.
+
+    >>> levels_of(torch.tensor([0.5, 3.0, 0.5]), 2), levels_of(torch.tensor([0.0, 1.0, 4.0]), 2)
+    (tensor([0, 1, 0]), tensor([0, 0, 1]))
+    """
+    levels: Tensor = torch.unique(factor, return_inverse=True)[1]
+    return levels if int(levels.max()) < bins else in_bins(factor, bins)
 
 
 def in_bins(values: Tensor, bins: int) -> Tensor:

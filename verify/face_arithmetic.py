@@ -1,11 +1,11 @@
 """Smiling with long hair - neutral with long hair + neutral with a beard, asked of a real server.
 
-    python -m verify.face_arithmetic bundles/faces-vae --picture docs/images/face-arithmetic.png
+    python -m verify.face_arithmetic bundles/faces-vae-gan --picture docs/images/face-arithmetic.png
 
 As Radford et al. (2016, arXiv:1511.06434, section 6.3.2) did with women and men: each term is the
 mean of the latents of some held-out pictures, each trial takes others, and an independent
 classifier of attributes looks at what comes out. The picture has a column a trial: the first
-picture of each term, what came out, and the terms' means decoded.
+picture of each term, each term's mean decoded, and what came out.
 """
 
 import argparse
@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from models.bundle import Bundle, load_bundle
 from models.conditions import ConditionSchema
+from service.pictures import png
 from verify.judge import face_judge, other_faces
+from verify.montage import save_enlarged
 from verify.serving.process import Server, serving
 
 TERMS = (
@@ -50,15 +52,16 @@ def main() -> None:
     with TemporaryDirectory() as directory:
         (Path(directory) / name).symlink_to(arguments.bundle.resolve())
         with serving(Path(directory)) as server:
-            for _ in range(arguments.trials):
+            for trial in range(arguments.trials):
                 groups = [order.permutation(pool)[: arguments.mean_of] for pool in pools]
                 terms = [
                     {"weight": weight, "mean_of": [{"picture": text_of(each)} for each in group]}
                     for (weight, _), group in zip(TERMS, groups, strict=True)
                 ]
                 results.append(ask(server, name, terms))
-                means = [ask(server, name, [{**term, "weight": 1.0}]) for term in terms]
-                columns.append([*(group[0] for group in groups), *means, results[-1]])
+                if arguments.picture and trial < SHOWN:
+                    means = [ask(server, name, [{**term, "weight": 1.0}]) for term in terms]
+                    columns.append([*(group[0] for group in groups), *means, results[-1]])
     told = tells(judge, schema, torch.stack(results))
     both = told["smile"] & told["beard"]
     print("| bundle | trials | pictures a term | smile | beard | both |")
@@ -67,10 +70,7 @@ def main() -> None:
     print(f"| {name} | {len(results)} | {arguments.mean_of} | {shares} |")
     if arguments.picture:
         shown = [np.concatenate([np.asarray(each) for each in column], 1) for column in columns]
-        levels = np.concatenate(shown[:SHOWN], axis=2).transpose(1, 2, 0)
-        Image.fromarray(levels).resize(
-            (2 * levels.shape[1], 2 * levels.shape[0]), Image.Resampling.NEAREST
-        ).save(arguments.picture)
+        save_enlarged(np.concatenate(shown, axis=2), arguments.picture)
 
 
 def chosen(
@@ -86,9 +86,7 @@ def chosen(
 
 def text_of(levels: np.ndarray) -> str:
     """A picture (C, H, W) as a PNG file in base64."""
-    file = io.BytesIO()
-    Image.fromarray(levels.transpose(1, 2, 0)).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return base64.b64encode(png(levels, {})).decode()
 
 
 def ask(server: Server, name: str, terms: list[dict[str, object]]) -> Tensor:

@@ -7,7 +7,7 @@
 import argparse
 from pathlib import Path
 
-from models.bundle import load_bundle
+from models.bundle import read_description
 
 
 def main() -> None:
@@ -18,7 +18,8 @@ def main() -> None:
     print("| bundle |", *(f"{name} |" for name in arguments.metrics))
     print("|---|" + "---|" * len(arguments.metrics))
     for path in arguments.bundle:
-        found = load_bundle(path).description.metrics
+        description, _ = read_description(path)
+        found = description.metrics
         missing = [name for name in arguments.metrics if name not in found]
         if missing:
             raise SystemExit(f"{path} has no {', '.join(missing)}; it has {', '.join(found)}")

@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from metrics.mutual_information_gap import in_bins, mutual_information
+from metrics.mutual_information_gap import in_bins, levels_of, mutual_information
 from models.bundle import load_bundle
 from models.capabilities import Encoder, Latent
 from verify.disentanglement import drawn
@@ -58,8 +58,7 @@ def told(code: Tensor, factors: Tensor) -> Tensor:
     binned = in_bins(code, BINS)
     shares = []
     for factor in factors.T:
-        levels = factor.unique(return_inverse=True)[1]
-        truth = levels if int(levels.max()) < BINS else in_bins(factor, BINS)
+        truth = levels_of(factor, BINS)
         shares.append(mutual_information(binned, truth) / mutual_information(truth, truth))
     return torch.stack(shares)
 
