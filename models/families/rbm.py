@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Literal, Self
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 
 from models.capabilities import (
@@ -33,49 +33,28 @@ from models.capabilities import (
 )
 from models.conditions import ConditionSchema
 from models.errors import InvalidInput, InvalidPicture
-from models.family import Family, FamilyConfig
+from models.family import Family
 from models.learning import Batch, ClosedForm, Contrastive, Losses, Passes, Stage, Staged
 from models.networks.annealing import annealed, annealed_back, data_bias, ladder
 from models.networks.bipartite import Bipartite
-from models.networks.negative_phase import (
-    ContrastiveDivergence,
-    NegativePhase,
-    ParallelTempering,
-    PersistentChains,
-)
+from models.networks.rbm_learner import ContrastiveConfig, RBMLearner
 from models.networks.visible_units import BernoulliUnits, GaussianUnits, VisibleUnits
 from models.noise import Noise
 from models.steps import Chains
 
-DATA_ROWS = 1000  # that chains may begin at
 BACK_CHAINS = 100
 
 
-class RBMConfig(FamilyConfig):
+class RBMConfig(ContrastiveConfig):
     visible: Literal["bernoulli", "gaussian"] = "bernoulli"
     hidden: PositiveInt = 500
-
-    negative: Literal["cd", "pcd", "tempering"] = "pcd"
-    gibbs_steps: PositiveInt = 1  # k of CD-k and PCD-k
-    chains: PositiveInt = 100  # that persist
-    fast_rate: NonNegativeFloat = 0.0  # of fast weights; 0 is none
-    temperatures: int = Field(default=10, ge=2)
-    centred: bool = True
-    offset_rate: float = Field(default=0.01, gt=0, le=1)  # at which the centre follows the data
-    weight_cost: NonNegativeFloat = 0.0  # of the squared weights, biases left alone
-    # How often each hidden unit is to be on, and how much that counts (Lee et al., 2008).
-    sparsity: float = Field(default=0.1, gt=0, lt=1)
-    sparsity_cost: NonNegativeFloat = 0.0
-    start_deviation: PositiveFloat = 0.01  # of the weights
 
     sampling_steps: PositiveInt = 1000
     annealing_steps: PositiveInt = 10_000
     annealing_chains: PositiveInt = 100
 
     @model_validator(mode="after")
-    def _settings_go_together(self) -> Self:
-        if self.fast_rate and self.negative != "pcd":
-            raise ValueError("fast_rate is of persistent chains: negative = 'pcd'")
+    def _units_fit_the_data(self) -> Self:
         if self.visible == "bernoulli" and len(self.shape) != 3:
             raise ValueError("bernoulli units are of pictures; points need visible = 'gaussian'")
         return self
@@ -108,25 +87,22 @@ class RBM(
 
     mean: Tensor
     scale: Tensor
-    visible_offset: Tensor
-    hidden_offset: Tensor
-    data: Tensor
     log_partition: Tensor
 
     def __init__(self, config: RBMConfig) -> None:
         super().__init__(config)
-        self.machine = Bipartite(_units(config, self.dimensions), config.hidden)
-        nn.init.normal_(self.machine.weight, 0.0, config.start_deviation)
-        self.negative = _negative_phase(config, self.machine)
+        machine = Bipartite(_units(config, self.dimensions), config.hidden)
+        self.learner = RBMLearner(machine, config)
         # Gaussian units see standardized data.
         self.register_buffer("mean", torch.zeros(self.dimensions))
         self.register_buffer("scale", torch.ones(self.dimensions))
-        self.register_buffer("visible_offset", torch.zeros(self.dimensions))
-        self.register_buffer("hidden_offset", torch.full((config.hidden,), 0.5))
-        self.register_buffer("data_mean", torch.zeros(self.dimensions))
         # log Z, its standard error, and the estimate from above, nats; the last two are 0 and log Z
         # where it is exact.
         self.register_buffer("log_partition", torch.zeros(3, dtype=torch.float64))
+
+    @property
+    def machine(self) -> Bipartite:
+        return self.learner.machine
 
     # Sampling: a step is a Gibbs step, hidden units and then visible ones
 
@@ -170,7 +146,7 @@ class RBM(
 
     def _first(self, noise: Noise) -> Tensor:
         """Visible states without hidden ones' influence, of the data's means."""
-        p = data_bias(self.machine, self.data_mean)
+        p = data_bias(self.machine, self.learner.data_mean)
         base = torch.zeros(len(noise), self.dimensions, device=noise.device)
         first = noise.stream("first")
         units = self.machine.visible
@@ -248,58 +224,22 @@ class RBM(
 
     @torch.no_grad()
     def prepare(self, passes: Passes) -> None:
-        """Visible biases that give the data's means; chains begin at the first rows."""
+        if self.config.visible == "gaussian":
+            self._standardize(passes)
+        self.learner.prepare(lambda: (Batch(self._units_of(batch.x)) for batch in passes()))
+
+    def _standardize(self, passes: Passes) -> None:
         rows, total, squares = 0, 0.0, 0.0
         for batch in passes():
             x = batch.x.flatten(1).double()
             rows, total, squares = rows + len(x), total + x.sum(dim=0), squares + (x * x).sum(dim=0)
         mean = total / rows
-        if self.config.visible == "gaussian":
-            self.mean.copy_(mean)
-            deviation = (squares / rows - mean.square()).clamp(min=0).sqrt()
-            self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
-            mean = torch.zeros_like(mean)
-        self.data_mean.copy_(mean)
-        self.machine.visible.bias.copy_(data_bias(self.machine, self.data_mean))
-        if self.config.centred:
-            self.visible_offset.copy_(self.machine.visible.seen(self.data_mean[None])[0])
-        first = torch.cat([batch.x for batch, _ in zip(passes(), range(3), strict=False)])
-        self.negative.begin(self._units_of(first[:DATA_ROWS]))
+        self.mean.copy_(mean)
+        deviation = (squares / rows - mean.square()).clamp(min=0).sqrt()
+        self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
 
-    @torch.no_grad()
     def estimate(self, batch: Batch, noise: Noise, progress: float) -> Losses:
-        machine, config = self.machine, self.config
-        v = self._units_of(batch.x)
-        h = machine.hidden_mean(v)
-        drawn = (noise.stream("hidden").uniform(h.shape[1:]).to(h) < h).to(h)
-        other = self.negative.states(machine, drawn, noise.stream("negative"))
-        other_h = machine.hidden_mean(other)
-        seen, other_seen = machine.visible.seen(v), machine.visible.seen(other)
-        mu, nu = self.visible_offset, self.hidden_offset
-        if config.centred:
-            mu.lerp_(seen.mean(dim=0), config.offset_rate)
-            nu.lerp_(h.mean(dim=0), config.offset_rate)
-        else:
-            nu.zero_()
-        of_weight = (seen - mu).T @ (h - nu) / len(v) - (other_seen - mu).T @ (other_h - nu) / len(
-            other
-        )
-        of_visible = seen.mean(dim=0) - other_seen.mean(dim=0) - of_weight @ nu
-        of_hidden = h.mean(dim=0) - other_h.mean(dim=0) - mu @ of_weight
-        if config.sparsity_cost:
-            lacking = config.sparsity_cost * (config.sparsity - h.mean(dim=0))
-            of_hidden = of_hidden + lacking
-            of_weight = of_weight + torch.outer(seen.mean(dim=0), lacking)
-        self.negative.learned(of_weight)
-        machine.weight.grad = config.weight_cost * machine.weight - of_weight
-        machine.visible.bias.grad = -of_visible
-        machine.bias.grad = -of_hidden
-        rebuilt = machine.visible_mean(drawn)
-        error = (rebuilt - v).square().sum(dim=1).mean()
-        return {
-            "loss": error,
-            "free_energy_gap": machine.free_energy(other).mean() - machine.free_energy(v).mean(),
-        }
+        return self.learner.estimate(Batch(self._units_of(batch.x)), noise, progress)
 
     def _units_of(self, x: Tensor) -> Tensor:
         """Rows as visible states, (B, V)."""
@@ -324,7 +264,7 @@ class Partition(nn.Module, ClosedForm):
             exact = float(machine.log_partition())
             model.log_partition.copy_(torch.tensor([exact, 0.0, exact]))
             return
-        base = data_bias(machine, model.data_mean)
+        base = data_bias(machine, model.learner.data_mean)
         betas = ladder(config.annealing_steps)
         below = annealed(machine, base, betas, config.annealing_chains, seed=0)
         first = next(iter(passes())).x[:BACK_CHAINS]
@@ -334,12 +274,3 @@ class Partition(nn.Module, ClosedForm):
 
 def _units(config: RBMConfig, count: int) -> VisibleUnits:
     return BernoulliUnits(count) if config.visible == "bernoulli" else GaussianUnits(count)
-
-
-def _negative_phase(config: RBMConfig, machine: Bipartite) -> NegativePhase:
-    steps, chains, units = config.gibbs_steps, config.chains, machine.visible.count
-    if config.negative == "cd":
-        return ContrastiveDivergence(steps)
-    if config.negative == "tempering":
-        return ParallelTempering(steps, chains, units, config.temperatures)
-    return PersistentChains(steps, chains, units, config.hidden, config.fast_rate)

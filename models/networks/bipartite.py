@@ -44,8 +44,11 @@ class Bipartite(nn.Module):
         return self.hidden_inputs(v).sigmoid()
 
     def draw_hidden(self, v: Tensor, noise: Noise) -> Tensor:
-        p = self.hidden_mean(v)
-        return (noise.uniform(p.shape[1:]).to(p) < p).to(p)
+        return self.hidden_states(self.hidden_mean(v), noise)
+
+    def hidden_states(self, mean: Tensor, noise: Noise) -> Tensor:
+        """Drawn states of hidden units of these means, (B, H)."""
+        return (noise.uniform(mean.shape[1:]).to(mean) < mean).to(mean)
 
     def visible_inputs(self, h: Tensor) -> Tensor:
         """What comes from hidden units, beside the visible ones' own bias, (B, H) to (B, V)."""

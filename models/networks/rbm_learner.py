@@ -1,0 +1,149 @@
+"""Learning one machine of two sides from rows of its visible units: the part that a restricted
+Boltzmann machine and every stack of them share.
+
+The gradient of the mean log-likelihood is a mean over the data less a mean over the machine's own
+states, which a negative phase draws. With offsets mu and nu near the units' means it is the centred
+one (Melchior et al., 2016, "How to center deep Boltzmann machines", algorithm 1); with offsets of 0
+it is the plain one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from torch import Tensor, nn
+
+from models.family import FamilyConfig
+from models.learning import Batch, Contrastive, Losses, Passes
+from models.networks.annealing import data_bias
+from models.networks.bipartite import Bipartite
+from models.networks.negative_phase import (
+    ContrastiveDivergence,
+    NegativePhase,
+    ParallelTempering,
+    PersistentChains,
+)
+from models.networks.visible_units import GaussianUnits
+from models.noise import Noise
+
+DATA_ROWS = 1000  # that chains may begin at
+
+
+class ContrastiveConfig(FamilyConfig):
+    """How a machine of two sides is learned."""
+
+    negative: Literal["cd", "pcd", "tempering"] = "pcd"
+    gibbs_steps: PositiveInt = 1  # k of CD-k and PCD-k
+    chains: PositiveInt = 100  # that persist
+    fast_rate: NonNegativeFloat = 0.0  # of fast weights; 0 is none
+    temperatures: int = Field(default=10, ge=2)
+    centred: bool = True
+    offset_rate: float = Field(default=0.01, gt=0, le=1)  # at which the centre follows the data
+    weight_cost: NonNegativeFloat = 0.0  # of the squared weights, biases left alone
+    # How often each hidden unit is to be on, and how much that counts (Lee et al., 2008).
+    sparsity: float = Field(default=0.1, gt=0, lt=1)
+    sparsity_cost: NonNegativeFloat = 0.0
+    start_deviation: PositiveFloat = 0.01  # of the weights
+
+    @model_validator(mode="after")
+    def _fast_weights_need_chains(self) -> Self:
+        if self.fast_rate and self.negative != "pcd":
+            raise ValueError("fast_rate is of persistent chains: negative = 'pcd'")
+        return self
+
+
+class RBMLearner(nn.Module, Contrastive):
+    """Takes batches whose x are visible states, (B, V).
+
+    Args:
+        draws: whether x are means of binary units of which each step draws states (what a layer
+            below passes up), instead of states themselves (or means that are taken as states).
+    """
+
+    visible_offset: Tensor
+    hidden_offset: Tensor
+    data_mean: Tensor
+
+    def __init__(self, machine: Bipartite, config: ContrastiveConfig, draws: bool = False) -> None:
+        super().__init__()
+        self.machine, self.config, self.draws = machine, config, draws
+        nn.init.normal_(machine.weight, 0.0, config.start_deviation)
+        self.negative = negative_phase(config, machine)
+        visible, hidden = machine.weight.shape
+        self.register_buffer("visible_offset", torch.zeros(visible))
+        self.register_buffer("hidden_offset", torch.full((hidden,), 0.5))
+        self.register_buffer("data_mean", torch.zeros(visible))
+
+    @torch.no_grad()
+    def prepare(self, passes: Passes) -> None:
+        """Visible biases that give the data's means; chains begin at the first rows."""
+        rows, total = 0, torch.zeros_like(self.data_mean, dtype=torch.float64)
+        for batch in passes():
+            rows, total = rows + len(batch), total + batch.x.double().sum(dim=0)
+        machine = self.machine
+        self.data_mean.copy_(total / rows)
+        machine.visible.bias.copy_(data_bias(machine, self.data_mean))
+        if self.config.centred:
+            self.visible_offset.copy_(machine.visible.seen(self.data_mean[None])[0])
+            self.hidden_offset.copy_(machine.hidden_mean(self.data_mean[None])[0])
+        else:
+            self.visible_offset.zero_()
+            self.hidden_offset.zero_()
+        first = torch.cat([batch.x for batch, _ in zip(passes(), range(3), strict=False)])
+        self.negative.begin(first[:DATA_ROWS])
+
+    @torch.no_grad()
+    def estimate(self, batch: Batch, noise: Noise, progress: float) -> Losses:
+        """See `Contrastive`; `loss` is the squared error of one-step reconstructions, summed over
+        a row, which says nothing of the likelihood but shows a machine that goes astray."""
+        machine, config, v = self.machine, self.config, batch.x
+        if self.draws:
+            v = (noise.stream("visible").uniform(v.shape[1:]).to(v) < v).to(v)
+        h = machine.hidden_mean(v)
+        drawn = machine.hidden_states(h, noise.stream("hidden"))
+        other = self.negative.states(machine, drawn, noise.stream("negative"))
+        other_h = machine.hidden_mean(other)
+        seen, other_seen = machine.visible.seen(v), machine.visible.seen(other)
+        mean_h = h.mean(dim=0)
+        mu, nu = self.visible_offset, self.hidden_offset
+        if config.centred:
+            mu.lerp_(seen.mean(dim=0), config.offset_rate)
+            nu.lerp_(mean_h, config.offset_rate)
+        of_weight = (seen - mu).T @ (h - nu) / len(v)
+        of_weight -= (other_seen - mu).T @ (other_h - nu) / len(other)
+        of_visible = seen.mean(dim=0) - other_seen.mean(dim=0) - of_weight @ nu
+        of_hidden = mean_h - other_h.mean(dim=0) - mu @ of_weight
+        if config.sparsity_cost:
+            lacking = config.sparsity_cost * (config.sparsity - mean_h)
+            of_hidden += lacking
+            of_weight += torch.outer(seen.mean(dim=0), lacking)
+        self.negative.learned(of_weight)
+        machine.weight.grad = config.weight_cost * machine.weight - of_weight
+        machine.visible.bias.grad = -of_visible
+        machine.bias.grad = -of_hidden
+        if isinstance(machine.visible, GaussianUnits):
+            of_log_sigma = _of_log_sigma(machine, v, h) - _of_log_sigma(machine, other, other_h)
+            machine.visible.log_sigma.grad = -of_log_sigma
+        error = (machine.visible_mean(drawn) - v).square().sum(dim=1).mean()
+        gap = machine.free_energy(other).mean() - machine.free_energy(v).mean()
+        return {"loss": error, "free_energy_gap": gap}
+
+
+def _of_log_sigma(machine: Bipartite, v: Tensor, h: Tensor) -> Tensor:
+    """The mean over rows of the slope of minus the energy in log sigma, (V,)."""
+    units = machine.visible
+    assert isinstance(units, GaussianUnits)
+    deviation = ((v - units.bias) / units.sigma).square()
+    return (deviation - units.seen(v) * machine.visible_inputs(h)).mean(dim=0)
+
+
+def negative_phase(config: ContrastiveConfig, machine: Bipartite) -> NegativePhase:
+    """Where a machine's own states come from, as configured."""
+    visible, hidden = machine.weight.shape
+    if config.negative == "cd":
+        return ContrastiveDivergence(config.gibbs_steps)
+    if config.negative == "tempering":
+        return ParallelTempering(config.gibbs_steps, config.chains, visible, config.temperatures)
+    return PersistentChains(config.gibbs_steps, config.chains, visible, hidden, config.fast_rate)
