@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from models.networks.bipartite import Bipartite, as_double, temper
+from models.networks.labelled_units import LabelledUnits
 from models.networks.visible_units import BernoulliUnits, GaussianUnits
 from models.noise import Noise
 
@@ -166,9 +167,18 @@ def data_bias(units: Bipartite, mean: Tensor, smallest: float = 1e-2) -> Tensor:
     Args:
         mean: of the units over the data.
     """
-    if isinstance(units.visible, BernoulliUnits):
-        kept = mean.clamp(smallest, 1 - smallest)
-        return kept.log() - (-kept).log1p()
-    if isinstance(units.visible, GaussianUnits):
+    visible = units.visible
+    if isinstance(visible, BernoulliUnits):
+        return _log_odds(mean, smallest)
+    if isinstance(visible, GaussianUnits):
         return mean
-    return mean.clamp(min=smallest / units.visible.count).log()
+    if isinstance(visible, LabelledUnits):
+        features, classes = mean.split([visible.features, visible.classes])
+        of_classes = classes.clamp(min=smallest / visible.classes).log()
+        return torch.cat([_log_odds(features, smallest), of_classes])
+    return mean.clamp(min=smallest / visible.count).log()
+
+
+def _log_odds(mean: Tensor, smallest: float) -> Tensor:
+    kept = mean.clamp(smallest, 1 - smallest)
+    return kept.log() - (-kept).log1p()

@@ -9,6 +9,7 @@ it is the plain one.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -25,10 +26,10 @@ from models.networks.negative_phase import (
     ParallelTempering,
     PersistentChains,
 )
-from models.networks.visible_units import GaussianUnits
 from models.noise import Noise
 
 DATA_ROWS = 1000  # that chains may begin at
+WATCHED_ROWS = 16  # of a batch, for the numbers that are logged
 
 
 class ContrastiveConfig(FamilyConfig):
@@ -36,6 +37,9 @@ class ContrastiveConfig(FamilyConfig):
 
     negative: Literal["cd", "pcd", "tempering"] = "pcd"
     gibbs_steps: PositiveInt = 1  # k of CD-k and PCD-k
+    # k at the start, from where it grows evenly to `gibbs_steps` at the end (Salakhutdinov &
+    # Murray, 2008, section 6.1); None: the same all the time.
+    first_gibbs_steps: PositiveInt | None = None
     chains: PositiveInt = 100  # that persist
     fast_rate: NonNegativeFloat = 0.0  # of fast weights; 0 is none
     temperatures: int = Field(default=10, ge=2)
@@ -48,9 +52,11 @@ class ContrastiveConfig(FamilyConfig):
     start_deviation: PositiveFloat = 0.01  # of the weights
 
     @model_validator(mode="after")
-    def _fast_weights_need_chains(self) -> Self:
+    def _negative_phase_fits_together(self) -> Self:
         if self.fast_rate and self.negative != "pcd":
             raise ValueError("fast_rate is of persistent chains: negative = 'pcd'")
+        if (self.first_gibbs_steps or 1) > self.gibbs_steps:
+            raise ValueError("first_gibbs_steps grow to gibbs_steps, and cannot be more")
         return self
 
 
@@ -92,51 +98,56 @@ class RBMLearner(nn.Module, Contrastive):
             self.visible_offset.zero_()
             self.hidden_offset.zero_()
         first = torch.cat([batch.x for batch, _ in zip(passes(), range(3), strict=False)])
-        self.negative.begin(first[:DATA_ROWS])
+        self.negative.begin(first[:DATA_ROWS], machine.visible.bias)
 
     @torch.no_grad()
     def estimate(self, batch: Batch, noise: Noise, progress: float) -> Losses:
-        """See `Contrastive`; `loss` is the squared error of one-step reconstructions, summed over
-        a row, which says nothing of the likelihood but shows a machine that goes astray."""
-        machine, config, v = self.machine, self.config, batch.x
+        v = batch.x
         if self.draws:
             v = (noise.stream("visible").uniform(v.shape[1:]).to(v) < v).to(v)
+        return self.learn_from(v, noise)[0]
+
+    @torch.no_grad()
+    def learn_from(self, v: Tensor, noise: Noise) -> tuple[Losses, Tensor]:
+        """Write gradients; returns what to log, and the machine's own states, (M, V).
+
+        `loss` is the squared error of one-step reconstructions, summed over a row: it says nothing
+        of the likelihood, but shows a machine that goes astray.
+        """
+        machine, config, units = self.machine, self.config, self.machine.visible
         h = machine.hidden_mean(v)
         drawn = machine.hidden_states(h, noise.stream("hidden"))
         other = self.negative.states(machine, drawn, noise.stream("negative"))
         other_h = machine.hidden_mean(other)
-        seen, other_seen = machine.visible.seen(v), machine.visible.seen(other)
-        mean_h = h.mean(dim=0)
+        seen, other_seen = units.seen(v), units.seen(other)
+        mean_seen, mean_h = seen.mean(dim=0), h.mean(dim=0)
         mu, nu = self.visible_offset, self.hidden_offset
         if config.centred:
-            mu.lerp_(seen.mean(dim=0), config.offset_rate)
+            mu.lerp_(mean_seen, config.offset_rate)
             nu.lerp_(mean_h, config.offset_rate)
         of_weight = (seen - mu).T @ (h - nu) / len(v)
         of_weight -= (other_seen - mu).T @ (other_h - nu) / len(other)
-        of_visible = seen.mean(dim=0) - other_seen.mean(dim=0) - of_weight @ nu
         of_hidden = mean_h - other_h.mean(dim=0) - mu @ of_weight
+        of_units = units.gradients(v, lambda: machine.visible_inputs(h))
+        of_others = units.gradients(other, lambda: machine.visible_inputs(other_h))
+        shift = units.as_bias(of_weight @ nu)
         if config.sparsity_cost:
             lacking = config.sparsity_cost * (config.sparsity - mean_h)
             of_hidden += lacking
-            of_weight += torch.outer(seen.mean(dim=0), lacking)
+            of_weight += torch.outer(mean_seen, lacking)
         self.negative.learned(of_weight)
         machine.weight.grad = config.weight_cost * machine.weight - of_weight
-        machine.visible.bias.grad = -of_visible
         machine.bias.grad = -of_hidden
-        if isinstance(machine.visible, GaussianUnits):
-            of_log_sigma = _of_log_sigma(machine, v, h) - _of_log_sigma(machine, other, other_h)
-            machine.visible.log_sigma.grad = -of_log_sigma
+        for name, parameter in units.named_parameters():
+            parameter.grad = of_others[name] - of_units[name]
+        assert units.bias.grad is not None
+        units.bias.grad += shift
         error = (machine.visible_mean(drawn) - v).square().sum(dim=1).mean()
         gap = machine.free_energy(other).mean() - machine.free_energy(v).mean()
-        return {"loss": error, "free_energy_gap": gap}
+        return {"loss": error, "free_energy_gap": gap}, other
 
-
-def _of_log_sigma(machine: Bipartite, v: Tensor, h: Tensor) -> Tensor:
-    """The mean over rows of the slope of minus the energy in log sigma, (V,)."""
-    units = machine.visible
-    assert isinstance(units, GaussianUnits)
-    deviation = ((v - units.bias) / units.sigma).square()
-    return (deviation - units.seen(v) * machine.visible_inputs(h)).mean(dim=0)
+    def constrain(self) -> None:
+        self.machine.visible.constrain()
 
 
 def negative_phase(config: ContrastiveConfig, machine: Bipartite) -> NegativePhase:
