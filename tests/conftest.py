@@ -103,7 +103,7 @@ def _learn(model: nn.Module, batches: list[Batch], epochs: int) -> None:
             _descend(optimizer, model.losses(batch, noise, 1.0)["loss"])
     elif isinstance(model, Contrastive):
         model.prepare(lambda: batches)
-        optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.5)
+        optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
         for batch, noise in steps:
             model.estimate(batch, noise, 1.0)
             optimizer.step()

@@ -32,13 +32,25 @@ from models.capabilities import (
     Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidInput, InvalidPicture
+from models.errors import InvalidInput
 from models.family import Family
 from models.learning import Batch, ClosedForm, Contrastive, Losses, Passes, Stage, Staged
 from models.networks.annealing import annealed, annealed_back, data_bias, ladder
 from models.networks.bipartite import Bipartite
+from models.networks.pixel_units import (
+    LevelPixels,
+    OnOff,
+    PixelUnits,
+    StandardizedValues,
+    on_off,
+)
 from models.networks.rbm_learner import ContrastiveConfig, RBMLearner
-from models.networks.visible_units import BernoulliUnits, GaussianUnits, VisibleUnits
+from models.networks.visible_units import (
+    BernoulliUnits,
+    GaussianUnits,
+    SoftmaxUnits,
+    VisibleUnits,
+)
 from models.noise import Noise
 from models.steps import Chains
 
@@ -46,7 +58,10 @@ BACK_CHAINS = 100
 
 
 class RBMConfig(ContrastiveConfig):
-    visible: Literal["bernoulli", "gaussian"] = "bernoulli"
+    # softmax: each pixel is one of `levels`, which stand for neighbouring ones of its 256.
+    visible: Literal["bernoulli", "gaussian", "softmax"] = "bernoulli"
+    pixels: OnOff = "binary"  # of bernoulli units: grey ones refused by log_prob, or thresholded
+    levels: Literal[2, 4, 8, 16, 32, 64, 128, 256] = 16
     hidden: PositiveInt = 500
 
     sampling_steps: PositiveInt = 1000
@@ -55,8 +70,8 @@ class RBMConfig(ContrastiveConfig):
 
     @model_validator(mode="after")
     def _units_fit_the_data(self) -> Self:
-        if self.visible == "bernoulli" and len(self.shape) != 3:
-            raise ValueError("bernoulli units are of pictures; points need visible = 'gaussian'")
+        if self.visible != "gaussian" and len(self.shape) != 3:
+            raise ValueError(f"{self.visible} units are of pictures; points need 'gaussian'")
         return self
 
     @classmethod
@@ -64,10 +79,11 @@ class RBMConfig(ContrastiveConfig):
         return cls.for_data(
             shape,
             condition,
-            visible="bernoulli" if len(shape) == 3 else "gaussian",
-            hidden=16,
+            visible="softmax" if len(shape) == 3 else "gaussian",
+            levels=8,
+            hidden=20,
+            start_deviation=0.1,
             sampling_steps=50,
-            annealing_steps=100,
         )
 
 
@@ -85,17 +101,13 @@ class RBM(
 ):
     inference = "closed_form"
 
-    mean: Tensor
-    scale: Tensor
     log_partition: Tensor
 
     def __init__(self, config: RBMConfig) -> None:
         super().__init__(config)
+        self.pixels = _pixels(config)
         machine = Bipartite(_units(config, self.dimensions), config.hidden)
         self.learner = RBMLearner(machine, config)
-        # Gaussian units see standardized data.
-        self.register_buffer("mean", torch.zeros(self.dimensions))
-        self.register_buffer("scale", torch.ones(self.dimensions))
         # log Z, its standard error, and the estimate from above, nats; the last two are 0 and log Z
         # where it is exact.
         self.register_buffer("log_partition", torch.zeros(3, dtype=torch.float64))
@@ -104,7 +116,7 @@ class RBM(
     def machine(self) -> Bipartite:
         return self.learner.machine
 
-    # Sampling: a step is a Gibbs step, hidden units and then visible ones
+    # Sampling: chains of hidden states; a step is a Gibbs step, visible units and then hidden ones
 
     @property
     def default_steps(self) -> int:
@@ -125,8 +137,8 @@ class RBM(
         options: Mapping[str, float] | None = None,
     ) -> Chains:
         self.check_condition(condition)
-        v = self._first(noise)
-        return self._begun(v, torch.zeros_like(v, dtype=torch.bool), noise, steps)
+        nothing = torch.zeros(len(noise), *self.config.shape, device=noise.device)
+        return self._begun(nothing, nothing.bool(), noise, steps)
 
     def begin_inpainting(
         self,
@@ -137,117 +149,103 @@ class RBM(
         steps: int | None = None,
         options: Mapping[str, float] | None = None,
     ) -> Chains:
-        """Known units are clamped: each step draws the others given the hidden ones."""
+        """Known units are clamped: each step draws the others given the hidden ones. A grey pixel
+        is clamped at its value."""
         self.check_condition(condition)
         self.check_known(x, known)
-        kept = self._units_of(torch.where(known, x, torch.zeros_like(x)))
-        mask = known.flatten(1)
-        return self._begun(torch.where(mask, kept, self._first(noise)), mask, noise, steps)
+        self.check_rows(x)
+        return self._begun(torch.where(known, x, torch.zeros_like(x)), known, noise, steps)
 
-    def _first(self, noise: Noise) -> Tensor:
-        """Visible states without hidden ones' influence, of the data's means."""
-        p = data_bias(self.machine, self.learner.data_mean)
-        base = torch.zeros(len(noise), self.dimensions, device=noise.device)
-        first = noise.stream("first")
-        units = self.machine.visible
-        return units.draw(base + p - units.bias, first)
-
-    def _begun(self, v: Tensor, known: Tensor, noise: Noise, steps: int | None) -> Chains:
+    @torch.no_grad()
+    def _begun(self, given: Tensor, known: Tensor, noise: Noise, steps: int | None) -> Chains:
+        """Chains that begin at visible states without hidden ones' influence, of the data's
+        means."""
         steps = self.default_steps if steps is None else steps
         if steps < 1:
             raise InvalidInput(f"expected at least one step, got {steps}", "steps")
-        tensors = {"v": v, "known": known, "shown": v.clone()}
-        return Chains.begun(tensors, noise, steps)
+        inputs = data_bias(self.machine, self.learner.data_mean) - self.machine.visible.bias
+        first = self.machine.visible.draw(inputs.expand(len(noise), -1), noise.stream("first"))
+        v = torch.where(self.pixels.known(known), self.pixels.of(given), first)
+        h = self.machine.draw_hidden(v, noise.stream("first hidden"))
+        return Chains.begun({"hidden": h, "given": given, "known": known}, noise, steps)
 
     @torch.no_grad()
     def advance(self, chains: Chains) -> Chains:
-        v, known = chains.tensors["v"], chains.tensors["known"]
+        given, known = chains.tensors["given"], chains.tensors["known"]
         noise = chains.noise("gibbs")
-        h = self.machine.draw_hidden(v, noise)
-        shown = torch.where(known, v, self.machine.visible_mean(h))
-        drawn = torch.where(known, v, self.machine.draw_visible(h, noise))
-        return chains.advanced({"v": drawn, "shown": shown})
+        drawn = self.machine.draw_visible(chains.tensors["hidden"], noise)
+        v = torch.where(self.pixels.known(known), self.pixels.of(given), drawn)
+        return chains.advanced({"hidden": self.machine.draw_hidden(v, noise)})
 
     def finish(self, chains: Chains) -> Tensor:
-        """E[v | h] of the last step: pictures without its noise."""
-        return self._shown(chains.tensors["shown"])
+        """E[x | h]: pictures without the noise of a last draw."""
+        shown = self.decode(chains.tensors["hidden"])
+        return torch.where(chains.tensors["known"], chains.tensors["given"], shown)
 
-    # Codes
+    # Codes: hidden units
 
     @property
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         return (LatentSpace(name="hidden", shape=(self.config.hidden,), prior="fitted"),)
 
     def draw(self, noise: Noise) -> Tensor:
-        """Probabilities of the hidden units at the end of a chain."""
+        """Hidden states, 0 or 1, at the end of a chain."""
         chains = self.begin(noise)
         while bool((chains.left > 0).any()):
             chains = self.advance(chains)
-        return self.machine.hidden_mean(chains.tensors["v"])
+        return chains.tensors["hidden"]
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         self.check_condition(condition)
-        return self._shown(self.machine.visible_mean(z))
+        return self.pixels.show(self.machine.visible_mean(z))
 
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
         """Probabilities of the hidden units; grey pixels are taken as probabilities."""
         self.check_condition(condition)
         self.check_rows(x)
-        return Posterior(self.machine.hidden_mean(self._units_of(x)))
+        return Posterior(self.machine.hidden_mean(self.pixels.of(x)))
 
     def atoms(self) -> Tensor:
-        return self.machine.weight.T.reshape(-1, *self.config.shape)
+        """What each hidden unit adds to the inputs of the visible ones: its filter."""
+        filters = self.machine.weight.T.reshape(len(self.machine.bias), self.dimensions, -1)
+        if self.config.visible == "softmax":  # the level that a unit asks for
+            filters = filters * torch.linspace(-1, 1, self.config.levels).to(filters)
+        return filters.sum(dim=2).reshape(-1, *self.config.shape)
 
     # Likelihood
 
     def log_prob(
         self, x: Tensor, noise: Noise, effort: int = 1, condition: Condition | None = None
     ) -> Likelihood:
-        """-F(v) - log Z, with the estimate of log Z from below and its standard error."""
+        """-F(v) - log Z, with the log Z that was found when training ended."""
         self.check_condition(condition)
         self.check_rows(x)
-        is_binary = self.config.visible == "bernoulli"
-        if is_binary and bool(((x != 0) & (x != 1)).any()):
-            raise InvalidPicture("this model gives probabilities to black and white pixels only")
+        self.pixels.check(x)
+        v = self.pixels.of(x, noise)
         value, error, _ = self.log_partition.tolist()
-        nats = -self.machine.free_energy(self._units_of(x)) - value
-        if not is_binary:
-            nats = nats - self.scale.log().sum()
-        kind: Literal["exact", "estimate"] = "exact" if self.machine.can_enumerate() else "estimate"
-        errors = torch.full_like(nats, error)
-        return Likelihood(nats, kind, errors, "mass" if is_binary else "density")
+        unnormalized = -self.machine.free_energy(v).double() - self.pixels.log_states()
+        return Likelihood(
+            unnormalized - value,
+            "exact" if self.machine.can_enumerate() else "estimate",
+            torch.full_like(unnormalized, error),
+            self.pixels.measure,
+            {"unnormalized": unnormalized, "log_partition": torch.full_like(unnormalized, -value)},
+        )
 
     # Learning
 
     def stages(self) -> tuple[Stage, ...]:
         return (Stage("model", self), Stage("partition", Partition(self)))
 
-    @torch.no_grad()
     def prepare(self, passes: Passes) -> None:
-        if self.config.visible == "gaussian":
-            self._standardize(passes)
-        self.learner.prepare(lambda: (Batch(self._units_of(batch.x)) for batch in passes()))
-
-    def _standardize(self, passes: Passes) -> None:
-        rows, total, squares = 0, 0.0, 0.0
-        for batch in passes():
-            x = batch.x.flatten(1).double()
-            rows, total, squares = rows + len(x), total + x.sum(dim=0), squares + (x * x).sum(dim=0)
-        mean = total / rows
-        self.mean.copy_(mean)
-        deviation = (squares / rows - mean.square()).clamp(min=0).sqrt()
-        self.scale.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
+        self.pixels.prepare(passes)
+        self.learner.prepare(lambda: (Batch(self.pixels.of(batch.x)) for batch in passes()))
 
     def estimate(self, batch: Batch, noise: Noise, progress: float) -> Losses:
-        return self.learner.estimate(Batch(self._units_of(batch.x)), noise, progress)
+        return self.learner.estimate(Batch(self.pixels.of(batch.x, noise)), noise, progress)
 
-    def _units_of(self, x: Tensor) -> Tensor:
-        """Rows as visible states, (B, V)."""
-        return (x.flatten(1) - self.mean) / self.scale
-
-    def _shown(self, v: Tensor) -> Tensor:
-        x = (self.mean + self.scale * v).reshape(-1, *self.config.shape)
-        return x.clamp(0, 1) if len(self.config.shape) == 3 else x
+    def constrain(self) -> None:
+        self.learner.constrain()
 
 
 class Partition(nn.Module, ClosedForm):
@@ -268,9 +266,22 @@ class Partition(nn.Module, ClosedForm):
         betas = ladder(config.annealing_steps)
         below = annealed(machine, base, betas, config.annealing_chains, seed=0)
         first = next(iter(passes())).x[:BACK_CHAINS]
-        above = annealed_back(machine, base, betas, model._units_of(first), seed=0)
-        model.log_partition.copy_(torch.tensor([below.value, below.standard_error, above.value]))
+        above = annealed_back(machine, base, betas, model.pixels.of(first), seed=0)
+        found = [below.value, below.standard_error, above.value]
+        model.log_partition.copy_(torch.tensor(found, dtype=torch.float64))
 
 
-def _units(config: RBMConfig, count: int) -> VisibleUnits:
-    return BernoulliUnits(count) if config.visible == "bernoulli" else GaussianUnits(count)
+def _pixels(config: RBMConfig) -> PixelUnits:
+    if config.visible == "gaussian":
+        return StandardizedValues(config.shape)
+    if config.visible == "softmax":
+        return LevelPixels(config.shape, config.levels)
+    return on_off(config.pixels, config.shape)
+
+
+def _units(config: RBMConfig, places: int) -> VisibleUnits:
+    if config.visible == "gaussian":
+        return GaussianUnits(places)
+    if config.visible == "softmax":
+        return SoftmaxUnits(places, config.levels)
+    return BernoulliUnits(places)

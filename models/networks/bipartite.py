@@ -95,7 +95,7 @@ class Bipartite(nn.Module):
         energy = wide.hidden_free_energy if by_hidden else wide.free_energy
         parts = [
             torch.logsumexp(-energy(states.to(self.bias.device)), dim=0)
-            for states in all_states(units).split(STATES_AT_ONCE)
+            for states in torch.split(all_states(units), STATES_AT_ONCE)
         ]
         return torch.stack(parts).logsumexp(dim=0)
 

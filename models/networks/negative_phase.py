@@ -29,8 +29,12 @@ class NegativePhase(nn.Module, ABC):
             noise: one row a row of the data.
         """
 
-    def begin(self, states: Tensor) -> None:
-        """Told of visible states of the data before the first step, (N, V)."""
+    # Gibbs steps between one gradient and the next.
+    steps: int
+
+    def begin(self, states: Tensor, base_bias: Tensor | None = None) -> None:
+        """Told of visible states of the data before the first step, (N, V), and of the visible
+        biases that would alone give their means."""
 
     def learned(self, gradient: Tensor) -> None:
         """Told of the estimate of the weights' gradient, upward, (V, H)."""
@@ -65,15 +69,17 @@ class PersistentChains(NegativePhase):
         if fast_rate:
             self.register_buffer("fast", torch.zeros(units, hidden))
 
-    def begin(self, states: Tensor) -> None:
+    def begin(self, states: Tensor, base_bias: Tensor | None = None) -> None:
         chosen = torch.arange(len(self.chains), device=states.device) % len(states)
         self.chains.copy_(states[chosen])
 
     def states(self, machine: Bipartite, positive: Tensor, noise: Noise) -> Tensor:
-        weight = machine.weight.clone() if self.fast_rate else machine.weight
-        if self.fast_rate:
-            machine.weight.add_(self.fast)
         noise = Respread(noise, len(self.chains))
+        if not self.fast_rate:
+            self.chains.copy_(gibbs_steps(machine, self.chains, self.steps, noise))
+            return self.chains
+        weight = machine.weight.clone()
+        machine.weight.add_(self.fast)
         self.chains.copy_(gibbs_steps(machine, self.chains, self.steps, noise))
         machine.weight.copy_(weight)
         return self.chains
@@ -101,8 +107,10 @@ class ParallelTempering(NegativePhase):
         self.register_buffer("chains", torch.zeros(temperatures, chains, units))
         self.register_buffer("base_bias", torch.zeros(units))
 
-    def begin(self, states: Tensor) -> None:
+    def begin(self, states: Tensor, base_bias: Tensor | None = None) -> None:
         count = self.chains.shape[1]
+        if base_bias is not None:
+            self.base_bias.copy_(base_bias)
         chosen = torch.arange(count, device=states.device) % len(states)
         self.chains.copy_(states[chosen].expand_as(self.chains))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from models.networks.inverse_cdf import draw_categories
 from models.noise import Noise
+
+# Of Gaussian units of standardized data: a unit that gets ever more certain outweighs all others.
+SMALLEST_SIGMA = 0.05
 
 
 class VisibleUnits(nn.Module, ABC):
@@ -53,6 +56,21 @@ class VisibleUnits(nn.Module, ABC):
     @abstractmethod
     def draw(self, t: Tensor, noise: Noise) -> Tensor:
         """v given t."""
+
+    def as_bias(self, t: Tensor) -> Tensor:
+        """The change of the biases that does what inputs t do, (V,) to (V,)."""
+        return t
+
+    def gradients(self, v: Tensor, inputs: Callable[[], Tensor]) -> dict[str, Tensor]:
+        """Of own(v) + seen(v) t by the units' own parameters, in the mean over rows.
+
+        Args:
+            inputs: gives t, (B, V); asked only where it is needed.
+        """
+        return {"bias": v.mean(dim=0)}
+
+    def constrain(self) -> None:
+        """Put the parameters back where they may be."""
 
 
 class BernoulliUnits(VisibleUnits):
@@ -104,6 +122,17 @@ class GaussianUnits(VisibleUnits):
     def draw(self, t: Tensor, noise: Noise) -> Tensor:
         mean = self.mean(t)
         return mean + self.sigma * noise.normal(mean.shape[1:]).to(mean)
+
+    def as_bias(self, t: Tensor) -> Tensor:
+        return self.sigma * t
+
+    def gradients(self, v: Tensor, inputs: Callable[[], Tensor]) -> dict[str, Tensor]:
+        z = (v - self.bias) / self.sigma
+        of_log_sigma = z.square() - v / self.sigma * inputs()
+        return {"bias": (z / self.sigma).mean(dim=0), "log_sigma": of_log_sigma.mean(dim=0)}
+
+    def constrain(self) -> None:
+        self.log_sigma.clamp_(min=math.log(SMALLEST_SIGMA))
 
 
 class SoftmaxUnits(VisibleUnits):
@@ -174,5 +203,5 @@ def all_states(units: int, dtype: torch.dtype = torch.float64) -> Tensor:
     [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
     """
     numbers = torch.arange(2**units)
-    bits: Sequence[Tensor] = [(numbers >> shift) & 1 for shift in range(units - 1, -1, -1)]
+    bits = [(numbers >> shift) & 1 for shift in range(units - 1, -1, -1)]
     return torch.stack(bits, dim=1).to(dtype) if units else torch.zeros(1, 0, dtype=dtype)
