@@ -8,7 +8,7 @@ that is learned in several parts, each with an end of its own, is `Staged` too.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -91,6 +91,10 @@ class Staged(ABC):
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
         """All parts, in their order; the family itself is commonly the learner of one of them."""
+
+    def findings(self) -> Mapping[str, tuple[float, str]]:
+        """Numbers that learning found beside the weights, by name, each with what it means."""
+        return {}
 
 
 def stages_of(model: nn.Module) -> tuple[Stage, ...]:
