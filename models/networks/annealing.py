@@ -62,10 +62,10 @@ def annealed(
         betas: from 0 to 1, as `ladder` gives them.
     """
     path = _Path(machine, base_bias)
-    noise = _Together(seed, chains, "annealing")
+    noise = Together(seed, chains, "annealing")
     path.be(0.0)
     v = path.now.visible.draw(path.nothing(chains), noise)
-    weights = torch.zeros(chains, dtype=torch.float64)
+    weights = torch.zeros(chains, dtype=torch.float64, device=v.device)
     before = path.log_weight(v)
     for beta in betas[1:].tolist():
         path.be(beta)
@@ -73,7 +73,7 @@ def annealed(
         if beta < 1:
             v = path.step(v, noise)
             before = path.log_weight(v)
-    return _of_weights(weights, path.log_partition_of_base())
+    return of_weights(weights, path.log_partition_of_base())
 
 
 def annealed_back(
@@ -91,18 +91,18 @@ def annealed_back(
             become its own; (B, V).
     """
     path = _Path(machine, base_bias)
-    noise = _Together(seed, len(states), "annealing back")
+    noise = Together(seed, len(states), "annealing back")
     path.be(1.0)
     v = states.to(path.now.weight)
     for _ in range(burn_in):
         v = path.step(v, noise)
-    weights = torch.zeros(len(v), dtype=torch.float64)
+    weights = torch.zeros(len(v), dtype=torch.float64, device=v.device)
     for beta in betas.flip(0)[1:].tolist():
         before = path.log_weight(v)
         path.be(beta)
         weights += path.log_weight(v) - before
         v = path.step(v, noise)
-    back = _of_weights(weights, torch.zeros((), dtype=torch.float64))
+    back = of_weights(weights, torch.zeros((), dtype=torch.float64))
     return LogPartition(float(path.log_partition_of_base()) - back.value, back.standard_error)
 
 
@@ -135,7 +135,7 @@ class _Path:
         return self.now.visible.log_sum(self.nothing(1))[0] + self.goal.hidden_count * math.log(2)
 
 
-class _Together(Noise):
+class Together(Noise):
     """Noise of chains that are always computed together: one stream for all, which is quicker."""
 
     def __init__(self, seed: int, rows: int, stream: str) -> None:
@@ -152,9 +152,9 @@ class _Together(Noise):
         return super().normal((self._rows, *shape))[0]
 
 
-def _of_weights(log_weights: Tensor, offset: Tensor) -> LogPartition:
+def of_weights(log_weights: Tensor, offset: Tensor) -> LogPartition:
     """The logarithm of the mean weight, and its standard error."""
-    count = len(log_weights)
+    count, offset = len(log_weights), offset.to(log_weights)
     log_mean = log_weights.logsumexp(dim=0) - math.log(count)
     relative = (log_weights - log_mean).exp()
     error = relative.std(correction=1) / math.sqrt(count) if count > 1 else torch.tensor(math.nan)
@@ -169,16 +169,17 @@ def data_bias(units: Bipartite, mean: Tensor, smallest: float = 1e-2) -> Tensor:
     """
     visible = units.visible
     if isinstance(visible, BernoulliUnits):
-        return _log_odds(mean, smallest)
+        return log_odds(mean, smallest)
     if isinstance(visible, GaussianUnits):
         return mean
     if isinstance(visible, LabelledUnits):
-        features, classes = mean.split([visible.features, visible.classes])
+        features, classes = torch.split(mean, [visible.features, visible.classes])
         of_classes = classes.clamp(min=smallest / visible.classes).log()
-        return torch.cat([_log_odds(features, smallest), of_classes])
+        return torch.cat([log_odds(features, smallest), of_classes])
     return mean.clamp(min=smallest / visible.count).log()
 
 
-def _log_odds(mean: Tensor, smallest: float) -> Tensor:
+def log_odds(mean: Tensor, smallest: float = 1e-2) -> Tensor:
+    """The biases of binary units of these means, kept off 0 and 1."""
     kept = mean.clamp(smallest, 1 - smallest)
     return kept.log() - (-kept).log1p()
