@@ -30,6 +30,7 @@ from models.capabilities import (
     Sampler,
     Stepwise,
     TangentSpace,
+    offers,
 )
 from models.latents import truncate
 from models.noise import Key, Law, Noise

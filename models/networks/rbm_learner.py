@@ -9,7 +9,6 @@ it is the plain one.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal, Self
 
 import torch

@@ -32,9 +32,14 @@ class _LossModule(nn.Module):
         self._losses = losses
 
     def forward(
-        self, x: Tensor, condition: Tensor | None, noise: Noise, further: tuple[float, ...]
+        self,
+        x: Tensor,
+        condition: Tensor | None,
+        labels: Tensor | None,
+        noise: Noise,
+        further: tuple[float, ...],
     ) -> Losses:
-        return self._losses(Batch(x, condition), noise, *further)
+        return self._losses(Batch(x, condition, labels), noise, *further)
 
 
 class Descent:
@@ -71,7 +76,7 @@ class Descent:
 
     def step(self, batch: Batch, noise: Noise, step: int, *further: float) -> Losses:
         """Take one step; returns the losses before it, and the gradient's norm if it is clipped."""
-        losses: Losses = self._module(batch.x, batch.condition, noise, further)
+        losses: Losses = self._module(batch.x, batch.condition, batch.labels, noise, further)
         self._optimizer.zero_grad()
         self._fabric.backward(losses["loss"])
         logged = {name: value.detach() for name, value in losses.items()}
