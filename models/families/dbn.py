@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -44,33 +44,35 @@ from models.capabilities import (
     Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidCondition, InvalidInput
+from models.errors import InvalidInput
 from models.family import Family, OptionalConditionConfig
 from models.learning import Batch, ClosedForm, Contrastive, Losses, Passes, Stage, Staged
 from models.networks.annealing import data_bias
 from models.networks.bipartite import Bipartite
-from models.networks.labelled_units import LabelledUnits, class_scores, of_class
+from models.networks.labelled_units import class_scores, of_class
 from models.networks.layer_stack import (
     PartitionConfig,
+    VisibleKind,
+    classes_of,
+    first_rows,
     layer_stages,
+    layer_units,
     log_partition_of,
     one_categorical,
+    pixel_units,
 )
 from models.networks.negative_phase import Respread
-from models.networks.pixel_units import PixelUnits, StandardizedValues, on_off
 from models.networks.rbm_learner import ContrastiveConfig, RBMLearner
 from models.networks.variational import importance_bound
-from models.networks.visible_units import BernoulliUnits, GaussianUnits, VisibleUnits
+from models.networks.visible_units import GaussianUnits
 from models.noise import Noise
 from models.steps import Chains, Steps, finished
-
-BOUND_ROWS = 1000  # that the bound of each number of layers is the mean of
 
 
 class DBNConfig(PartitionConfig, ContrastiveConfig, OptionalConditionConfig):
     """Of a class-conditional one the data's attribute must be one of named values."""
 
-    visible: Literal["binary", "threshold", "gaussian"] = "binary"
+    visible: VisibleKind = "binary"
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=12)] = (500, 2000)
     wake_sleep: bool = True  # whether all layers learn together in the end
 
@@ -123,16 +125,9 @@ class DBN(
 
     def __init__(self, config: DBNConfig) -> None:
         super().__init__(config)
-        self.pixels: PixelUnits = _pixels(config)
+        self.pixels = pixel_units(config.visible, config.shape)
         classes = config.condition.width
-        below: list[VisibleUnits] = [
-            GaussianUnits(self.pixels.count)
-            if config.visible == "gaussian"
-            else BernoulliUnits(self.pixels.count)
-        ]
-        below += [BernoulliUnits(width) for width in config.hidden[:-1]]
-        if classes:
-            below[-1] = LabelledUnits(config.hidden[-2], classes)
+        below = layer_units(config.visible, self.pixels.count, config.hidden, classes)
         # From the pixels up. The weight and hidden biases of those below the top infer; the visible
         # units' parameters generate, with the weights of `down` once they are untied.
         self.layers = nn.ModuleList(
@@ -361,7 +356,7 @@ class DBN(
         self.check_rows(x)
         self.pixels.check(x)
         v = self.pixels.of(x, noise)
-        which = self.classes_of(condition, len(x))
+        which = classes_of(condition, len(x))
         value, error, _ = self.log_partitions.to(v.device)[which].unbind(dim=1)
         upward = noise.stream("posterior")
 
@@ -378,16 +373,6 @@ class DBN(
             kind="lower_bound" if is_bound else "estimate",
             standard_error=errors.to(x.dtype),
         )
-
-    def classes_of(self, condition: Condition | None, rows: int) -> Tensor:
-        """Of which class each row is, (B,); 0 where there are none."""
-        if condition is None:
-            return torch.zeros(rows, dtype=torch.int64)
-        if not bool(((condition == 0) | (condition == 1)).all()):
-            raise InvalidCondition(
-                "likelihoods are of one class, not of a mixture of several", "condition"
-            )
-        return condition.argmax(dim=1)
 
     def log_weights(
         self, v: Tensor, condition: Condition | None, k: int, noise: Noise, depth: int
@@ -585,25 +570,7 @@ def mean_bound(model: DBN, index: int, found: Tensor, passes: Passes) -> float:
     noise = Noise.of_rows(0, count=len(x), device=x.device)
     v = model.pixels.of(x, noise)
     is_whole = index == len(model.layers) - 1
-    which = model.classes_of(y if is_whole else None, len(x)).to(found.device)
+    which = classes_of(y if is_whole else None, len(x)).to(found.device)
     weights = model.log_weights(v, y, 1, noise.stream("posterior"), index + 1)[:, 0]
     nats = weights - found[which, 0] - model.pixels.log_states()
     return float(nats.mean())
-
-
-def first_rows(passes: Passes) -> tuple[Tensor, Tensor | None]:
-    """Some training rows and their classes."""
-    x, y, count = [], [], 0
-    for batch in passes():
-        x.append(batch.x)
-        y += [] if batch.condition is None else [batch.condition]
-        count += len(batch)
-        if count >= BOUND_ROWS:
-            break
-    return torch.cat(x)[:BOUND_ROWS], torch.cat(y)[:BOUND_ROWS] if y else None
-
-
-def _pixels(config: DBNConfig) -> PixelUnits:
-    if config.visible == "gaussian":
-        return StandardizedValues(config.shape)
-    return on_off(config.visible, config.shape)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from models.conditions import Categorical, ConditionSchema
+from models.errors import InvalidCondition
 from models.family import FamilyConfig
 from models.learning import Batch, Contrastive, Losses, Passes, Stage
 from models.networks.annealing import annealed, annealed_back, ladder
 from models.networks.bipartite import Bipartite
-from models.networks.pixel_units import PixelUnits
+from models.networks.labelled_units import LabelledUnits
+from models.networks.pixel_units import PixelUnits, StandardizedValues, on_off
 from models.networks.rbm_learner import RBMLearner
+from models.networks.visible_units import BernoulliUnits, GaussianUnits, VisibleUnits
 from models.noise import Noise
 
+VisibleKind: TypeAlias = Literal["binary", "threshold", "gaussian"]
+
 BACK_CHAINS = 100
+FIRST_ROWS = 1000  # of training, that numbers about a whole stack are found on
 
 
 class PartitionConfig(FamilyConfig):
@@ -95,3 +102,47 @@ def log_partition_of(
     above = annealed_back(machine, base_bias, betas, begun, seed, burn_in)
     found = [below.value, below.standard_error, above.value]
     return torch.tensor(found, dtype=torch.float64)
+
+
+def pixel_units(kind: VisibleKind, shape: Sequence[int]) -> PixelUnits:
+    """How rows of data are read as visible states."""
+    return StandardizedValues(shape) if kind == "gaussian" else on_off(kind, shape)
+
+
+def layer_units(
+    kind: VisibleKind, count: int, hidden: Sequence[int], classes: int
+) -> list[VisibleUnits]:
+    """The visible units of each layer's machine, from the data up; those of the last have the
+    classes beside them, where there are any."""
+    data = GaussianUnits(count) if kind == "gaussian" else BernoulliUnits(count)
+    found: list[VisibleUnits] = [data, *(BernoulliUnits(width) for width in hidden[:-1])]
+    if classes:
+        found[-1] = LabelledUnits(hidden[-2], classes)
+    return found
+
+
+def classes_of(condition: Tensor | None, rows: int) -> Tensor:
+    """Of which class each row is, (B,); 0 where there are none.
+
+    Raises:
+        InvalidCondition: a row is of several.
+    """
+    if condition is None:
+        return torch.zeros(rows, dtype=torch.int64)
+    if not bool(((condition == 0) | (condition == 1)).all()):
+        raise InvalidCondition(
+            "likelihoods are of one class, not of a mixture of several", "condition"
+        )
+    return condition.argmax(dim=1)
+
+
+def first_rows(passes: Passes) -> tuple[Tensor, Tensor | None]:
+    """Some training rows and their classes."""
+    x, y, count = [], [], 0
+    for batch in passes():
+        x.append(batch.x)
+        y += [] if batch.condition is None else [batch.condition]
+        count += len(batch)
+        if count >= FIRST_ROWS:
+            break
+    return torch.cat(x)[:FIRST_ROWS], torch.cat(y)[:FIRST_ROWS] if y else None
