@@ -29,6 +29,7 @@ from models.noise import Noise
 
 DATA_ROWS = 1000  # that chains may begin at
 WATCHED_ROWS = 16  # of a batch, for the numbers that are logged
+WATCHED_ROWS = 16  # of a batch, for the numbers that are logged
 
 
 class ContrastiveConfig(FamilyConfig):
@@ -104,6 +105,7 @@ class RBMLearner(nn.Module, Contrastive):
         v = batch.x
         if self.draws:
             v = (noise.stream("visible").uniform(v.shape[1:]).to(v) < v).to(v)
+        self.negative.steps = gibbs_steps_at(self.config, progress)
         return self.learn_from(v, noise)[0]
 
     @torch.no_grad()
@@ -120,33 +122,54 @@ class RBMLearner(nn.Module, Contrastive):
         other_h = machine.hidden_mean(other)
         seen, other_seen = units.seen(v), units.seen(other)
         mean_seen, mean_h = seen.mean(dim=0), h.mean(dim=0)
-        mu, nu = self.visible_offset, self.hidden_offset
-        if config.centred:
-            mu.lerp_(mean_seen, config.offset_rate)
-            nu.lerp_(mean_h, config.offset_rate)
-        of_weight = (seen - mu).T @ (h - nu) / len(v)
-        of_weight -= (other_seen - mu).T @ (other_h - nu) / len(other)
-        of_hidden = mean_h - other_h.mean(dim=0) - mu @ of_weight
+        lacking_seen = mean_seen - other_seen.mean(dim=0)
+        of_hidden = mean_h - other_h.mean(dim=0)
         of_units = units.gradients(v, lambda: machine.visible_inputs(h))
         of_others = units.gradients(other, lambda: machine.visible_inputs(other_h))
-        shift = units.as_bias(of_weight @ nu)
+        # One product of all rows is quicker than one of each kind.
+        signed = torch.cat([seen / len(v), other_seen / -len(other)])
+        of_weight = signed.T @ torch.cat([h, other_h])
+        if config.centred:
+            mu, nu = self.visible_offset, self.hidden_offset
+            mu.lerp_(mean_seen, config.offset_rate)
+            nu.lerp_(mean_h, config.offset_rate)
+            # (v - mu)(h - nu)' multiplied out: offsets take two outer products of means.
+            means = torch.stack([lacking_seen, mu], dim=1)
+            of_weight.addmm_(means, torch.stack([nu, of_hidden]), alpha=-1)
+            of_units["bias"] = of_units["bias"] - units.as_bias(of_weight @ nu)
+            of_hidden = of_hidden - mu @ of_weight
         if config.sparsity_cost:
             lacking = config.sparsity_cost * (config.sparsity - mean_h)
-            of_hidden += lacking
-            of_weight += torch.outer(mean_seen, lacking)
+            of_hidden = of_hidden + lacking
+            of_weight.addr_(mean_seen, lacking)
         self.negative.learned(of_weight)
-        machine.weight.grad = config.weight_cost * machine.weight - of_weight
-        machine.bias.grad = -of_hidden
+        if config.weight_cost:
+            of_weight.add_(machine.weight, alpha=-config.weight_cost)
+        machine.weight.grad, machine.bias.grad = of_weight.neg_(), -of_hidden
         for name, parameter in units.named_parameters():
             parameter.grad = of_others[name] - of_units[name]
-        assert units.bias.grad is not None
-        units.bias.grad += shift
-        error = (machine.visible_mean(drawn) - v).square().sum(dim=1).mean()
-        gap = machine.free_energy(other).mean() - machine.free_energy(v).mean()
-        return {"loss": error, "free_energy_gap": gap}, other
+        rows = slice(WATCHED_ROWS)
+        return self._watched(v[rows], drawn[rows], other[rows]), other
+
+    def _watched(self, v: Tensor, h: Tensor, other: Tensor) -> Losses:
+        """Of a few rows: the squared error of a reconstruction, and how much likelier the data are
+        than the machine's states, whose rise tells of overfitting or of chains that lag behind."""
+        rebuilt = self.machine.visible_mean(h)
+        energies = self.machine.free_energy(torch.cat([other, v]))
+        return {
+            "loss": (rebuilt - v).square().sum(dim=1).mean(),
+            "free_energy_gap": energies[: len(other)].mean() - energies[len(other) :].mean(),
+        }
 
     def constrain(self) -> None:
         self.machine.visible.constrain()
+
+
+def gibbs_steps_at(config: ContrastiveConfig, progress: float) -> int:
+    """k of CD-k when so much of the training is done, 0 to 1."""
+    last = config.gibbs_steps
+    first = config.first_gibbs_steps or last
+    return min(last, first + int(progress * (last - first + 1)))
 
 
 def negative_phase(config: ContrastiveConfig, machine: Bipartite) -> NegativePhase:

@@ -20,7 +20,9 @@ class ContrastiveAlgorithm(Stepwise):
     among the model's tensors, so that a run that continues has them."""
 
     learns = Contrastive
-    settings = Stepwise.settings - {"gradient_clip", "precision"}
+    settings = Stepwise.settings - {"gradient_clip", "precision"} | {
+        *("first_momentum", "first_momentum_steps")
+    }
 
     def prepare(self, passes: Passes) -> None:
         self.model.prepare(passes)
@@ -43,6 +45,9 @@ class ContrastiveAlgorithm(Stepwise):
         factor = rate_factor(training.schedule, step, self._steps, training.warm_up_steps)
         for group in self._optimizer.param_groups:
             group["lr"] = training.learning_rate * factor
+            if training.first_momentum is not None:
+                is_first = step < (training.first_momentum_steps or 0)
+                group["momentum"] = training.first_momentum if is_first else training.momentum
         self._optimizer.step()
         self.model.constrain()
         return logged
