@@ -124,7 +124,7 @@ class RBM(
 
     @property
     def largest_steps(self) -> int:
-        return 1_000_000
+        return 100_000
 
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return self.run_chains(noise, condition)

@@ -64,7 +64,11 @@ class Bipartite(nn.Module):
 
     def free_energy(self, v: Tensor) -> Tensor:
         """-log sum_h exp(-E(v, h)), (B,): log p(v) = -F(v) - log Z."""
-        return -(self.visible.own(v) + F.softplus(self.hidden_inputs(v)).sum(dim=1))
+        return -self.log_weight(v, self.hidden_inputs(v))
+
+    def log_weight(self, v: Tensor, hidden_inputs: Tensor) -> Tensor:
+        """Minus the free energy of visible states whose hidden inputs are known, (B,)."""
+        return self.visible.own(v) + F.softplus(hidden_inputs).sum(dim=1)
 
     def hidden_free_energy(self, h: Tensor) -> Tensor:
         """-log sum_v exp(-E(v, h)), (B,)."""

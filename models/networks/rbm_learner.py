@@ -116,10 +116,12 @@ class RBMLearner(nn.Module, Contrastive):
         of the likelihood, but shows a machine that goes astray.
         """
         machine, config, units = self.machine, self.config, self.machine.visible
-        h = machine.hidden_mean(v)
+        inputs = machine.hidden_inputs(v)
+        h = inputs.sigmoid()
         drawn = machine.hidden_states(h, noise.stream("hidden"))
         other = self.negative.states(machine, drawn, noise.stream("negative"))
-        other_h = machine.hidden_mean(other)
+        other_inputs = machine.hidden_inputs(other)
+        other_h = other_inputs.sigmoid()
         seen, other_seen = units.seen(v), units.seen(other)
         mean_seen, mean_h = seen.mean(dim=0), h.mean(dim=0)
         lacking_seen = mean_seen - other_seen.mean(dim=0)
@@ -148,18 +150,13 @@ class RBMLearner(nn.Module, Contrastive):
         machine.weight.grad, machine.bias.grad = of_weight.neg_(), -of_hidden
         for name, parameter in units.named_parameters():
             parameter.grad = of_others[name] - of_units[name]
-        rows = slice(WATCHED_ROWS)
-        return self._watched(v[rows], drawn[rows], other[rows]), other
-
-    def _watched(self, v: Tensor, h: Tensor, other: Tensor) -> Losses:
-        """Of a few rows: the squared error of a reconstruction, and how much likelier the data are
-        than the machine's states, whose rise tells of overfitting or of chains that lag behind."""
-        rebuilt = self.machine.visible_mean(h)
-        energies = self.machine.free_energy(torch.cat([other, v]))
-        return {
-            "loss": (rebuilt - v).square().sum(dim=1).mean(),
-            "free_energy_gap": energies[: len(other)].mean() - energies[len(other) :].mean(),
-        }
+        # Of a few rows: the squared error of a reconstruction, and how much likelier the data are
+        # than the machine's states, whose rise tells of overfitting or of chains that lag behind.
+        few = slice(WATCHED_ROWS)
+        error = (machine.visible_mean(drawn[few]) - v[few]).square().sum(dim=1).mean()
+        likelier = machine.log_weight(v[few], inputs[few]).mean()
+        gap = likelier - machine.log_weight(other[few], other_inputs[few]).mean()
+        return {"loss": error, "free_energy_gap": gap}, other
 
     def constrain(self) -> None:
         self.machine.visible.constrain()
