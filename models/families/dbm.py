@@ -127,7 +127,7 @@ class DBM(
     AttributeClassifier,
     Staged,
 ):
-    inference = "optimisation"
+    inference = "closed_form"  # at most so many mean-field steps
     maximum_effort = 10_000
 
     log_partitions: Tensor

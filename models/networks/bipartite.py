@@ -41,7 +41,11 @@ class Bipartite(nn.Module):
         return self.visible.seen(v) @ self.weight + self.bias
 
     def hidden_mean(self, v: Tensor) -> Tensor:
-        return self.hidden_inputs(v).sigmoid()
+        return self.mean_of(self.hidden_inputs(v))
+
+    def mean_of(self, hidden_inputs: Tensor) -> Tensor:
+        """E[h] of hidden units of these inputs."""
+        return hidden_inputs.sigmoid()
 
     def draw_hidden(self, v: Tensor, noise: Noise) -> Tensor:
         return self.hidden_states(self.hidden_mean(v), noise)

@@ -44,9 +44,9 @@ class DoubledBipartite(Bipartite):
             return t
         return self.hidden_copies * t
 
-    def free_energy(self, v: Tensor) -> Tensor:
-        hidden = F.softplus(self.hidden_inputs(v)).sum(dim=1)
-        return -(self.visible_copies * self.visible.own(v) + self.hidden_copies * hidden)
+    def log_weight(self, v: Tensor, hidden_inputs: Tensor) -> Tensor:
+        hidden = F.softplus(hidden_inputs).sum(dim=1)
+        return self.visible_copies * self.visible.own(v) + self.hidden_copies * hidden
 
 
 class DeepMachine:
@@ -213,7 +213,7 @@ class DeepMachine:
         odd = [self.widths[layer] for layer in range(1, self.depth + 1, 2)]
         units: VisibleUnits
         if isinstance(self.visible, GaussianUnits):
-            units = MixedUnits(even[0], sum(even[1:]))
+            units = MixedUnits(even[0], sum(even[1:])).to(self.weight(1))
             units.log_sigma.copy_(self.visible.log_sigma)
         else:
             units = BernoulliUnits(sum(even))

@@ -37,16 +37,16 @@ class GaussianCode(Bipartite):
     """Hidden units that are any number, normal of deviation 1 about their inputs: their part of
     the energy is sum (h - c)^2 / 2."""
 
-    def hidden_mean(self, v: Tensor) -> Tensor:
-        return self.hidden_inputs(v)
+    def mean_of(self, hidden_inputs: Tensor) -> Tensor:
+        return hidden_inputs
 
     def hidden_states(self, mean: Tensor, noise: Noise) -> Tensor:
         return mean + noise.normal(mean.shape[1:]).to(mean)
 
-    def free_energy(self, v: Tensor) -> Tensor:
+    def log_weight(self, v: Tensor, hidden_inputs: Tensor) -> Tensor:
         constant = self.hidden_count * 0.5 * math.log(2 * math.pi)
-        squares = self.hidden_inputs(v).square() - self.bias.square()
-        return -(self.visible.own(v) + squares.sum(dim=1) / 2 + constant)
+        squares = hidden_inputs.square() - self.bias.square()
+        return self.visible.own(v) + squares.sum(dim=1) / 2 + constant
 
     def hidden_free_energy(self, h: Tensor) -> Tensor:
         own = (h - self.bias).square().sum(dim=1) / 2

@@ -29,7 +29,6 @@ from models.noise import Noise
 
 DATA_ROWS = 1000  # that chains may begin at
 WATCHED_ROWS = 16  # of a batch, for the numbers that are logged
-WATCHED_ROWS = 16  # of a batch, for the numbers that are logged
 
 
 class ContrastiveConfig(FamilyConfig):
@@ -117,11 +116,11 @@ class RBMLearner(nn.Module, Contrastive):
         """
         machine, config, units = self.machine, self.config, self.machine.visible
         inputs = machine.hidden_inputs(v)
-        h = inputs.sigmoid()
+        h = machine.mean_of(inputs)
         drawn = machine.hidden_states(h, noise.stream("hidden"))
         other = self.negative.states(machine, drawn, noise.stream("negative"))
         other_inputs = machine.hidden_inputs(other)
-        other_h = other_inputs.sigmoid()
+        other_h = machine.mean_of(other_inputs)
         seen, other_seen = units.seen(v), units.seen(other)
         mean_seen, mean_h = seen.mean(dim=0), h.mean(dim=0)
         lacking_seen = mean_seen - other_seen.mean(dim=0)
