@@ -362,7 +362,8 @@ class Partition(nn.Module, ClosedForm):
         model, machine, config = self.model, self.model.machine, self.model.config
         if model.sums_all:
             exact = float(machine.log_partition())
-            model.log_partition.copy_(torch.tensor([exact, 0.0, exact]))
+            found = [exact, 0.0, exact]
+            model.log_partition.copy_(torch.tensor(found, dtype=torch.float64))
             return
         base, betas = model._base(), ladder(config.annealing_steps)
         below = annealed(machine, base, betas, config.annealing_chains, seed=0)

@@ -172,10 +172,9 @@ class RBM(
     @torch.no_grad()
     def advance(self, chains: Chains) -> Chains:
         given, known = chains.tensors["given"], chains.tensors["known"]
-        noise = chains.noise("gibbs")
-        drawn = self.machine.draw_visible(chains.tensors["hidden"], noise)
+        drawn = self.machine.draw_visible(chains.tensors["hidden"], chains.noise("visible"))
         v = torch.where(self.pixels.known(known), self.pixels.of(given), drawn)
-        return chains.advanced({"hidden": self.machine.draw_hidden(v, noise)})
+        return chains.advanced({"hidden": self.machine.draw_hidden(v, chains.noise("hidden"))})
 
     def finish(self, chains: Chains) -> Tensor:
         """E[x | h]: pictures without the noise of a last draw."""
@@ -260,7 +259,8 @@ class Partition(nn.Module, ClosedForm):
         model, machine, config = self.model, self.model.machine, self.model.config
         if machine.can_enumerate():
             exact = float(machine.log_partition())
-            model.log_partition.copy_(torch.tensor([exact, 0.0, exact]))
+            found = [exact, 0.0, exact]
+            model.log_partition.copy_(torch.tensor(found, dtype=torch.float64))
             return
         base = data_bias(machine, model.learner.data_mean)
         betas = ladder(config.annealing_steps)

@@ -100,7 +100,7 @@ class ShapeBMConfig(FamilyConfig):
             pixels="threshold",
             overlap=2,
             patch_units=16,
-            top=10,
+            top=16,
             sweeps=5,
             gibbs_steps=5,
             start_deviation=0.1,
@@ -195,11 +195,12 @@ class ShapeBM(
     @torch.no_grad()
     def advance(self, chains: Chains) -> Chains:
         given, known = chains.tensors["given"], chains.tensors["known"]
-        noise, h = chains.noise("gibbs"), chains.tensors["hidden"]
-        v = _drawn(self.first.picture_mean(h), noise)
+        h = chains.tensors["hidden"]
+        v = _drawn(self.first.picture_mean(h), chains.noise("visible"))
         v = torch.where(self.pixels.known(known), self.pixels.of(given), v)
-        top = _drawn(self.second.mean(h), noise)
-        return chains.advanced({"hidden": _drawn(self._hidden_mean(v, top), noise)})
+        top = _drawn(self.second.mean(h), chains.noise("top"))
+        hidden = _drawn(self._hidden_mean(v, top), chains.noise("hidden"))
+        return chains.advanced({"hidden": hidden})
 
     def finish(self, chains: Chains) -> Tensor:
         """E[x | h1]: pictures without the noise of a last draw."""
@@ -549,7 +550,8 @@ class Partition(nn.Module, ClosedForm):
         model, config, sides = self.model, self.model.config, self.model.sides()
         if sides.can_enumerate():
             exact = float(sides.log_partition())
-            model.log_partition.copy_(torch.tensor([exact, 0.0, exact]))
+            found = [exact, 0.0, exact]
+            model.log_partition.copy_(torch.tensor(found, dtype=torch.float64))
             return
         top = torch.zeros(config.top, device=model.data_mean.device)
         base, betas = torch.cat([log_odds(model.data_mean), top]), ladder(config.annealing_steps)
