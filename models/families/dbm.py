@@ -187,7 +187,7 @@ class DBM(
 
     @property
     def largest_steps(self) -> int:
-        return 1_000_000
+        return 100_000
 
     @property
     def condition_schema(self) -> ConditionSchema:

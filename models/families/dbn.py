@@ -209,7 +209,7 @@ class DBN(
 
     @property
     def largest_steps(self) -> int:
-        return 1_000_000
+        return 100_000
 
     @property
     def condition_schema(self) -> ConditionSchema:

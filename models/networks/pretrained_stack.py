@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
+import torch.nn.functional as F
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
@@ -93,7 +94,10 @@ class Stack(nn.Module):
         return tuple(learner.machine for learner in self.learners)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.machines[-1].hidden_inputs(self.below(len(self.layers) - 1, x))
+        h = self.pixels.of(x)
+        for machine in self.machines[:-1]:
+            h = machine.mean_of(_linear(machine, h))
+        return _linear(self.machines[-1], h)
 
     def below(self, index: int, x: Tensor) -> Tensor:
         """What the layer of that index sees of rows: means of the units below it."""
@@ -114,3 +118,9 @@ class Stack(nn.Module):
         for layer, machine in zip(layers, reversed(self.machines), strict=True):
             layer.weight.copy_(machine.weight)
             layer.bias.copy_(machine.visible.bias)
+
+
+def _linear(machine: Bipartite, h: Tensor) -> Tensor:
+    """Inputs of a machine's hidden units, by the kernel that layers of networks use: of one row
+    and of many it is the same where those are."""
+    return F.linear(h, machine.weight.T.contiguous(), machine.bias)
