@@ -4,8 +4,9 @@
 
 Both see the same thresholded MNIST digits in batches of 100, 784 x 500 units, on one thread, in
 turns; scikit-learn as it comes (float64) and on float32 data. Seconds are of the processor, as
-other programs may want it too. After each round: the stochastic pseudo-likelihood on held-out digits by
-the same code. `--device cuda` puts ours on a GPU (chains and data stay there) and takes wall time.
+other programs may want it too. After each round: the stochastic pseudo-likelihood on held-out
+digits by the same code. `--device cuda` puts ours on a GPU (chains and data stay there) and takes
+wall time.
 """
 
 import argparse
