@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pretraining-epochs", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--learning-rate", type=float, default=0.1, help="of the fine-tuning")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = load_data("mnist", {}, arguments.data_root)
@@ -94,7 +95,7 @@ def error_of(
             learn_layer(stage.learner, seen.x, seed, arguments.pretraining_epochs)
         else:
             assert isinstance(stage.learner, Gradient)
-            fine_tune(model, seen, seed, arguments.epochs)
+            fine_tune(model, seen, seed, arguments.epochs, arguments.learning_rate)
     told = torch.cat([model.classify(part) for part in test.x.split(500)])
     assert test.labels is not None
     return float((told.argmax(dim=1) != test.labels.argmax(dim=1)).float().mean())
@@ -112,10 +113,12 @@ def learn_layer(learner: nn.Module, x: Tensor, seed: int, epochs: int) -> None:
             learner.constrain()
 
 
-def fine_tune(model: PretrainedClassifier, train: Batch, seed: int, epochs: int) -> None:
+def fine_tune(
+    model: PretrainedClassifier, train: Batch, seed: int, epochs: int, learning_rate: float
+) -> None:
     assert train.labels is not None
     learned = [each for each in model.parameters() if each.requires_grad]
-    optimizer = torch.optim.SGD(learned, 0.1, momentum=0.5)
+    optimizer = torch.optim.SGD(learned, learning_rate, momentum=0.9)
     for epoch in range(epochs):
         for step, rows in steps(seed, epoch, len(train)):
             batch = Batch(train.x[rows], labels=train.labels[rows])
