@@ -289,7 +289,7 @@ class AdversarialFamily(
 
     def _generated(self, z: Tensor, y: Condition | None) -> Tensor:
         inputs = z if y is None else torch.cat([z, y], dim=1)
-        if self.config.network == "convolutional":
+        if not self.config.has_dense_generator:
             inputs = inputs[:, :, None, None]
         rows: Tensor = self.generator(inputs)
         return rows.reshape(-1, *self.config.shape)
@@ -324,7 +324,7 @@ class AdversarialFamily(
     def _new_generator(self) -> nn.Module:
         config = self.config
         inputs = config.latent_width + config.condition.width
-        if config.network == "convolutional":
+        if not config.has_dense_generator:
             made = generator(config, inputs, config.generator_normalisation)
             return made.apply(initialise)
         layers = dense_layers((inputs, *config.hidden), config.generator_normalisation, nn.ReLU())
