@@ -331,7 +331,7 @@ def test_a_learned_encoder_tells_latents_and_leaves_the_game_as_it_was():
         for layer in model.generator:
             if isinstance(layer, nn.Linear):
                 layer.weight.mul_(3)
-    game, *_, stage = model.stages()
+    game, stage, *_ = model.stages()
     assert game.learner is model
     kept = {name: each.clone() for name, each in model.state_dict().items()}
     with stage.with_frozen():
