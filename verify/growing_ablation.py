@@ -1,12 +1,12 @@
-"""The rows of table 1 of progressive growing (Karras et al., 2018), each a switch more, at 32 pixels.
+"""The rows of table 1 of progressive growing (Karras et al., 2018), a switch more each, 32 pixels.
 
     python -m verify.growing_ablation --rows a b c
     python -m verify.gan_table bundles/growing-a bundles/growing-b bundles/growing-c
 
-Every row is the recipe faces-progan with the settings below, trained into `bundles/growing-ROW`; one
-that was cut off goes on. All rows have one critic step a step and about the same time of one core;
-rows of minibatches of 16 take three times as many steps as those of 64. The last row is the one
-before for four times as long.
+Every row is the recipe faces-progan with the settings below, trained into `bundles/growing-ROW`;
+one that was cut off goes on. All rows have one critic step a step and about the same time of one
+core; rows of minibatches of 16 take three times as many steps as those of 64. The last row is the
+one before for four times as long.
 """
 
 import argparse
