@@ -38,16 +38,21 @@ def precision_recall(real: Tensor, samples: Tensor, k: int = 3) -> PrecisionReca
     >>> precision_recall(real, torch.tensor([[0.0], [0.1], [8.0], [9.0]]), k=1)
     PrecisionRecall(precision=0.5, recall=0.25)
     """
-    widths = real.dim() == 2 == samples.dim() and real.shape[1] == samples.shape[1]
-    if not widths or min(len(real), len(samples)) <= k:
-        raise WrongShape(
-            f"expected features (N, D) and (M, D), more than {k} rows each, "
-            f"got {tuple(real.shape)} and {tuple(samples.shape)}"
-        )
+    check_sets(real, samples, k)
     return PrecisionRecall(
         precision=_share_within(samples, real, sphere_radii(real, k)),
         recall=_share_within(real, samples, sphere_radii(samples, k)),
     )
+
+
+def check_sets(real: Tensor, samples: Tensor, k: int) -> None:
+    """Raises WrongShape unless they are two sets of more than k rows of the same width."""
+    is_same = real.dim() == 2 == samples.dim() and real.shape[1] == samples.shape[1]
+    if not is_same or min(len(real), len(samples)) <= k:
+        raise WrongShape(
+            f"expected features (N, D) and (M, D), more than {k} rows each, "
+            f"got {tuple(real.shape)} and {tuple(samples.shape)}"
+        )
 
 
 def sphere_radii(features: Tensor, k: int) -> Tensor:

@@ -239,7 +239,7 @@ class Encoder(Capability):
     """Finds the latents of pictures."""
 
     # How: in closed form, by a trained network, or by a search over latents.
-    inference: ClassVar[Literal["closed_form", "amortised", "optimisation"]]
+    inference: Literal["closed_form", "amortised", "optimisation"]
 
     @abstractmethod
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
@@ -392,6 +392,37 @@ class BinaryCodes(Capability):
         """(B, C, H, W) in [0, 1] to bool (B, bits)."""
 
 
+class Critic(Capability):
+    """Says how real rows look, as what a generator learned from says it."""
+
+    @abstractmethod
+    def criticise(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """(B, C, H, W) in [0, 1] or (B, D) to scores (B,), higher for what looks real."""
+
+
+class RejectionSampler(Capability):
+    """Knows which of its own samples are worth keeping."""
+
+    @property
+    @abstractmethod
+    def can_reject(self) -> bool:
+        """Whether its configuration lets it."""
+
+    def is_configured(self) -> bool:
+        return self.can_reject
+
+    @abstractmethod
+    def acceptance(
+        self, x: Tensor, percentile: Tensor, condition: Condition | None = None
+    ) -> Tensor:
+        """The probability with which each sample x is to be kept, (B,).
+
+        Args:
+            percentile: 0 to 100, (B,): what is better than so many of the samples is more likely
+                kept than not.
+        """
+
+
 class Conditional(Capability):
     """Takes a condition."""
 
@@ -405,11 +436,17 @@ class Conditional(Capability):
 
 
 class AttributeClassifier(Capability):
-    """Predicts the condition of a picture, so that an edit need not be told all of it."""
+    """Predicts attributes of a picture: those that it is conditioned on, so that an edit need not
+    be told all of them, or some that it was taught to tell."""
+
+    @property
+    @abstractmethod
+    def classified_schema(self) -> ConditionSchema:
+        """The attributes that it predicts."""
 
     @abstractmethod
     def classify(self, x: Tensor) -> Condition:
-        """Pictures (B, C, H, W) to condition vectors (B, width): one-hot, 0 or 1, positions."""
+        """Pictures (B, C, H, W) to vectors (B, width of the schema): one-hot, 0 or 1, positions."""
 
 
 CAPABILITIES: dict[str, type[Capability]] = {

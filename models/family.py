@@ -66,6 +66,18 @@ class OptionalConditionConfig(ConditionalConfig):
         return super().for_data(shape, used, **settings)
 
 
+class TaughtConfig(FamilyConfig):
+    """A configuration with attributes that the model learns to tell, without being told them."""
+
+    taught: ConditionSchema = ConditionSchema()
+
+    @classmethod
+    def for_data(
+        cls, shape: tuple[int, ...], condition: ConditionSchema, **settings: object
+    ) -> Self:
+        return super().for_data(shape, condition, **{"taught": condition, **settings})
+
+
 Config = TypeVar("Config", bound=FamilyConfig)
 
 

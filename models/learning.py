@@ -21,17 +21,26 @@ from models.noise import Noise
 
 @dataclass(frozen=True)
 class Batch:
-    """Some training rows: x (B, *shape), pictures in [0, 1]; condition (B, width) or None."""
+    """Some training rows.
+
+    Args:
+        x: (B, *shape), pictures in [0, 1].
+        condition: what the model is told of them, (B, width).
+        labels: what it learns to tell without being told, (B, width), encoded as a condition.
+    """
 
     x: Tensor
     condition: Tensor | None = None
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def to(self, device: torch.device) -> Batch:
-        condition = None if self.condition is None else self.condition.to(device)
-        return Batch(self.x.to(device), condition)
+        condition, labels = (
+            None if each is None else each.to(device) for each in (self.condition, self.labels)
+        )
+        return Batch(self.x.to(device), condition, labels)
 
 
 # Each call goes over all training rows once, in a fixed order.
@@ -115,6 +124,16 @@ class Gradient(ABC):
 
 class Adversarial(ABC):
     """Learned by two players in turn."""
+
+    def prepare(self, passes: Passes) -> None:  # noqa: B027 - most families need nothing
+        """Look at the data before the first step, to set a scale."""
+
+    def begin_step(self, progress: float) -> None:  # noqa: B027
+        """Be as both players are to be at this step: `progress` is how much of the stage is done,
+        0 to 1."""
+
+    def constrain(self) -> None:  # noqa: B027
+        """Put the discriminator back where it may be, after each of its steps."""
 
     @abstractmethod
     def players(self) -> tuple[nn.Module, nn.Module]:

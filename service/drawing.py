@@ -11,7 +11,7 @@ import torch
 from starlette.responses import Response
 from torch import Tensor
 
-from models.capabilities import Latent, Stepwise
+from models.capabilities import Latent, RejectionSampler, Stepwise
 from models.errors import InvalidInput
 from service.answers import NUMBERS, PICTURES, Pictures, picture_response
 from service.calls import Call, drawn_seed, row_keys
@@ -20,7 +20,15 @@ from service.fields import Condition, Drawing
 from service.inputs import condition_vector
 from service.negotiation import EVENTS, LINES
 from service.streams import Drawn, stream_events, stream_lines
-from service.work import Outputs, Rows, Sample, SampleChains, Work, option_rows
+from service.work import (
+    Outputs,
+    Rows,
+    Sample,
+    SampleByRejection,
+    SampleChains,
+    Work,
+    option_rows,
+)
 
 # Fields that are told elsewhere, or have no bearing on the pictures.
 WITHOUT_BEARING = {"n", "seed", "first_row", "return_latents", "preview_every"}
@@ -80,6 +88,8 @@ class PictureDrawing:
             truncation = self.body.truncation or math.inf
             tensors["temperature"] = torch.full((count,), temperature)
             tensors["truncation"] = torch.full((count,), truncation, dtype=torch.float64)
+        if self.body.rejection is not None:
+            tensors["percentile"] = torch.full((count,), self.body.rejection)
         tensors |= option_rows(self.body.options or {}, count)
         rows = Rows(count, tensors, row_keys(self.seed, first, count))
         return self.work, rows, lambda outputs: self._show(outputs, first)
@@ -96,7 +106,14 @@ def _drawing(call: Call, body: Drawing, condition: Condition | None) -> PictureD
     if not given <= PLAIN:
         _check_fields(call, body)
     work: Work
-    if served.offers(Stepwise) and not _is_about_latents(body):
+    if body.rejection is not None:
+        work = SampleByRejection(
+            # Of samples above the percentile about half are kept.
+            expected_tries=2 / (1 - body.rejection / 100),
+            with_latents=body.return_latents,
+            as_levels=call.shows_levels,
+        )
+    elif served.offers(Stepwise) and not _is_about_latents(body):
         stepwise = served.offering(Stepwise)
         work = SampleChains.of(stepwise, body.steps, body.options, call.shows_levels)
     else:
@@ -127,6 +144,11 @@ def _check_fields(call: Call, body: Drawing) -> None:
         _refuse(message, **tempers, return_latents=body.return_latents)
     elif served.latent_space.prior != "standard_normal":
         _refuse("this model's latents are not normal, so this does not apply", **tempers)
+    if not served.offers(RejectionSampler):
+        message = "this model has no discriminator that gives probabilities of being real"
+        _refuse(message, rejection=body.rejection is not None)
+    if body.rejection is not None:
+        _refuse("the prior that samples are rejected from is neither cut nor scaled", **tempers)
     check_chains(call, body.steps, body.options)
     in_steps = {"steps": body.steps, "options": body.options, "preview_every": body.preview_every}
     if _is_about_latents(body):

@@ -56,6 +56,16 @@ Truncation: TypeAlias = Annotated[
         description="The prior is cut to [-truncation, truncation], before the temperature.",
     ),
 ]
+Rejection: TypeAlias = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=95,
+        description="Discriminator rejection sampling: a sample that the discriminator likes "
+        "better than this percentage of all samples is more likely kept than not; one that is "
+        "not kept is drawn again.",
+    ),
+]
 ChainSteps: TypeAlias = Annotated[
     int, Field(ge=1, le=1_000_000, description="Of a model that samples in steps.")
 ]
@@ -77,6 +87,7 @@ class Drawing(Strict):
     first_row: Row = 0
     temperature: Temperature | None = None
     truncation: Truncation | None = None
+    rejection: Rejection | None = None
     steps: ChainSteps | None = None
     options: Options | None = None
     preview_every: ChainSteps | None = Field(
@@ -85,12 +96,17 @@ class Drawing(Strict):
     return_latents: bool = False
 
 
-class Inputs(Strict):
+class BareInputs(Strict):
     """Pictures that come in, or points where the model is about points."""
 
     pictures: Annotated[list[Picture], Field(min_length=1)] | None = None
     values: Annotated[list[Values], Field(min_length=1)] | None = None
     fit: Fit | None = None
+
+
+class Inputs(BareInputs):
+    """The same with what is known of them."""
+
     attributes: Condition | Annotated[list[Condition], Field(min_length=1)] | None = Field(
         default=None,
         description="What is known of the pictures, of all or of each; the rest is predicted.",

@@ -12,7 +12,7 @@ from models.capabilities import AttributeClassifier
 from models.conditions import ConditionSchema
 from models.errors import InvalidCondition, InvalidInput, InvalidPicture
 from service.calls import Call
-from service.fields import Condition, Fit, Inputs
+from service.fields import BareInputs, Condition, Fit, Inputs
 from service.pictures import from_base64, read_picture
 from service.work import Classify, Rows
 
@@ -66,7 +66,7 @@ def _encoded(schema: ConditionSchema, values: Mapping[str, object], param: str) 
         raise
 
 
-def check_one_of(body: Inputs) -> int:
+def check_one_of(body: BareInputs) -> int:
     """How many pictures or points there are.
 
     Raises:
@@ -77,7 +77,7 @@ def check_one_of(body: Inputs) -> int:
     return len(body.pictures or body.values or ())
 
 
-async def pictures_of(call: Call, body: Inputs) -> Tensor:
+async def pictures_of(call: Call, body: BareInputs) -> Tensor:
     """The rows that come in, (B, C, H, W) in [0, 1] or (B, D).
 
     Raises:
@@ -172,7 +172,7 @@ def names_of_attributes(body: Inputs, count: int) -> list[str]:
     return ["attributes"] * count
 
 
-def names_of_inputs(body: Inputs) -> tuple[str, ...]:
+def names_of_inputs(body: BareInputs) -> tuple[str, ...]:
     """What the caller calls each row."""
     kind = "pictures" if body.values is None else "values"
     return tuple(f"{kind}[{index}]" for index in range(len(body.pictures or body.values or ())))

@@ -28,6 +28,7 @@ from models.capabilities import (
     Encoder,
     Inpainter,
     Latent,
+    RejectionSampler,
     Sampler,
     Stepwise,
     TangentSpace,
@@ -50,6 +51,7 @@ from service.work import (
     Outputs,
     Rows,
     Sample,
+    SampleByRejection,
     SampleChains,
     Tangents,
     Work,
@@ -225,6 +227,8 @@ def works_of(served: Served) -> Iterator[Work]:
         yield Sample()
     if served.offers(Latent):
         yield from (Draw(), Decode())
+    if served.offers(RejectionSampler):
+        yield SampleByRejection()
     if served.offers(Encoder):
         yield Encode()
     if served.offers(AttributeClassifier):
@@ -253,8 +257,11 @@ def noise_rows(served: Served, work: Work, count: int) -> Rows:
     tensors: dict[str, Tensor] = {}
     if isinstance(work, Decode):
         tensors["z"] = served.offering(Latent).draw(noise).cpu()
-    if not isinstance(work, Sample | Draw | Decode | SampleChains) or isinstance(work, Inpaint):
+    drawn = Sample | SampleByRejection | Draw | Decode | SampleChains
+    if not isinstance(work, drawn) or isinstance(work, Inpaint):
         tensors["x"] = _noise_data(served, noise)
+    if isinstance(work, SampleByRejection):
+        tensors["percentile"] = torch.full((count,), 50.0)
     if isinstance(work, Inpaint):
         tensors["known"] = tensors["x"] > 0.5
     if isinstance(work, Compress):

@@ -26,6 +26,7 @@ from models.capabilities import (
     Encoder,
     Inpainter,
     Latent,
+    RejectionSampler,
     Sampler,
     Stepwise,
     TangentSpace,
@@ -37,6 +38,7 @@ from service.entropy import reader, writer
 from service.pictures import levels_of
 
 OPTION, TERM = "option.", "term."  # before the names of such tensors
+TRIES = 64  # of a sample that may be rejected
 MANY = 65  # the effort at which the cost of a likelihood is measured a second time
 
 
@@ -259,6 +261,61 @@ class Sample(Shown):
             z = tempered(z, rows.tensors["temperature"], rows.tensors["truncation"])
         x = yield from model.decoding(z, y)
         return Outputs({"x": x, "z": z} if self.with_latents else {"x": x})
+
+
+@dataclass(frozen=True)
+class SampleByRejection(Shown):
+    """Pictures that the model would keep, each row of its own noise. After `TRIES` the row has the
+    one that it was most likely to keep.
+
+    Rows have a `percentile` each (`RejectionSampler.acceptance`).
+
+    Args:
+        expected_tries: for the work of a row; rows that differ in it ride together.
+        with_latents: also `z`.
+        as_levels: pictures as 256 levels, uint8.
+    """
+
+    expected_tries: float = field(default=1, compare=False)
+    with_latents: bool = False
+    as_levels: bool = False
+
+    name = "sample"
+    needs = RejectionSampler
+
+    @property
+    def plan(self) -> Work:
+        return SampleByRejection()
+
+    @property
+    def has_one_shape(self) -> bool:
+        return True  # scores that differ in a bit may keep another sample
+
+    def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
+        return seconds_of(self.plan) * self.expected_tries / TRIES
+
+    def steps(self, model: Any, rows: Rows, device: torch.device) -> Steps[Outputs]:
+        noise, y = rows.noise(device), rows.tensors.get("y")
+        percentile = rows.tensors["percentile"]
+        best: dict[str, Tensor] = {}
+        highest = torch.full_like(percentile, -1.0)
+        kept = torch.zeros_like(percentile, dtype=torch.bool)
+        for left in range(TRIES - 1, -1, -1):
+            z = model.draw(noise.stream(f"try {left}"))
+            x = yield from model.decoding(z, y)
+            chance = model.acceptance(x, percentile, y).to(percentile)
+            is_kept = noise.stream(f"keep {left}").uniform().to(percentile) < chance
+            # Once kept, a row stays; until then it has the likeliest one so far.
+            changes = ~kept & (is_kept | (chance > highest))
+            for name, now in {"x": x, "z": z}.items():
+                wide = changes.reshape(-1, *[1] * (now.dim() - 1))
+                best[name] = torch.where(wide, now, best.get(name, now))
+            highest = torch.where(changes, chance, highest)
+            kept = kept | is_kept
+            if bool(kept.all()):
+                break
+            yield left
+        return Outputs(best if self.with_latents else {"x": best["x"]})
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _trained(name: str) -> Trained:
         torch.manual_seed(0)
         model = registry.build(name, config)
     seen = [
-        Batch(x, y if offers(model, Conditional) else None)
+        Batch(x, y if offers(model, Conditional) else None, y)
         for x, y in zip(pictures[:1600].split(64), labels[:1600].split(64), strict=True)
     ]
     learn(model, seen)
@@ -106,8 +106,11 @@ def _learn(model: nn.Module, batches: list[Batch], epochs: int) -> None:
             torch.optim.Adam(player.parameters(), 1e-3, betas=(0.5, 0.999))
             for player in model.players()
         )
-        for batch, noise in steps:
+        model.prepare(lambda: batches)
+        for index, (batch, noise) in enumerate(steps):
+            model.begin_step(index / len(steps))
             _descend(discriminator, model.discriminator_losses(batch, noise)["loss"])
+            model.constrain()
             _descend(generator, model.generator_losses(batch, noise.stream("g"))["loss"])
 
 

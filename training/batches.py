@@ -27,15 +27,21 @@ class Rows:
     Args:
         values: uint8 pictures (N, C, H, W) or float32 points (N, D).
         conditions: shape (N, width), or None for a model that takes none.
+        labels: what the model learns to tell, (N, width), or None for a model that is taught none.
         redraw: whether each pixel is drawn anew, on or off, whenever a row is seen (dynamic
             binarization: Salakhutdinov & Murray, 2008, section 4; Burda et al., 2016).
     """
 
     def __init__(
-        self, values: NDArray[np.generic], conditions: NDArray[np.float32] | None, redraw: bool
+        self,
+        values: NDArray[np.generic],
+        conditions: NDArray[np.float32] | None,
+        redraw: bool,
+        labels: NDArray[np.float32] | None = None,
     ) -> None:
         self.values = torch.from_numpy(np.ascontiguousarray(values))
         self.conditions = None if conditions is None else torch.from_numpy(conditions)
+        self.labels = None if labels is None else torch.from_numpy(labels)
         self.redraw = redraw
 
     def __len__(self) -> int:
@@ -48,8 +54,11 @@ class Rows:
             x = x.float() / 255
         if self.redraw and noise is not None:
             x = (noise.stream("binarization").uniform(x.shape[1:]) < x).float()
-        condition = None if self.conditions is None else self.conditions[rows].to(device)
-        return Batch(x, condition)
+        condition, labels = (
+            None if each is None else each[rows].to(device)
+            for each in (self.conditions, self.labels)
+        )
+        return Batch(x, condition, labels)
 
     def in_order(self, size: int, device: torch.device) -> Iterator[Batch]:
         """All rows once, in batches of `size`, the last perhaps smaller."""

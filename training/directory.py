@@ -48,6 +48,10 @@ class RunDirectory:
                 "--restart begins again and deletes its checkpoints and logs"
             )
 
+    def sample_files(self) -> list[Path]:
+        """The sample grids, by step."""
+        return sorted((self.path / SAMPLES).glob("step-*.png"))
+
     def clear(self) -> None:
         """Remove what a run writes here, and nothing else."""
         self.checkpoints.clear()

@@ -14,14 +14,15 @@ from metrics.bits_per_dimension import bits_per_dimension
 from metrics.reconstruction_error import reconstruction_error
 from models.capabilities import (
     AttributeClassifier,
-    Conditional,
+    Critic,
     Density,
     Encoder,
     Latent,
+    Sampler,
     offers,
 )
 from models.conditions import Categorical, Continuous
-from models.family import Family, FamilyConfig
+from models.family import ConditionalConfig, Family, FamilyConfig, TaughtConfig
 from models.learning import Batch
 from models.noise import Noise
 from training.batches import Rows
@@ -55,7 +56,9 @@ def evaluate(
         count = min(rows, settings.search_rows) if model.inference == "optimisation" else rows
         found += _reconstruction(model, model, test, count, device)
     if offers(model, AttributeClassifier) and isinstance(model, AttributeClassifier):
-        found += _classification(model, test, rows, device)
+        found += _classification(model, model.config, test, rows, device)
+    if offers(model, Critic) and isinstance(model, Critic) and isinstance(model, Sampler):
+        found += _criticism(model, model, test, rows, seed, device)
     return [each for each in found if math.isfinite(each.value)]
 
 
@@ -121,18 +124,44 @@ def _reconstruction(
     )
 
 
-def _classification(
-    model: AttributeClassifier, test: Rows, count: int, device: torch.device
+def _criticism(
+    critic: Critic, sampler: Sampler, test: Rows, count: int, seed: int, device: torch.device
 ) -> Iterator[Measurement]:
-    if not isinstance(model, Conditional) or test.conditions is None:
+    gaps = []
+    for start, batch in _batches(test, count, device):
+        samples = sampler.sample(Noise.of_rows(seed, start, len(batch), device), batch.condition)
+        real, fake = (critic.criticise(each, batch.condition) for each in (batch.x, samples))
+        gaps.append((real - fake).double().cpu())
+    yield Measurement(
+        "test_critic_gap",
+        torch.cat(gaps).mean().item(),
+        f"how much higher the critic scores {count:,} test rows than as many samples, in the mean; "
+        "of a Wasserstein critic an estimate of their distance, in its own unit",
+    )
+
+
+def _classification(
+    model: AttributeClassifier,
+    config: FamilyConfig,
+    test: Rows,
+    count: int,
+    device: torch.device,
+) -> Iterator[Measurement]:
+    if isinstance(config, TaughtConfig):
+        known, encoded = config.taught, test.labels
+    elif isinstance(config, ConditionalConfig):
+        known, encoded = config.condition, test.conditions
+    else:
+        return
+    if encoded is None:
         return
     predicted = torch.cat(
         [model.classify(batch.x).cpu() for _, batch in _batches(test, count, device)]
     )
-    true = test.conditions[:count]
-    schema = model.condition_schema
-    for attribute in schema.attributes:
-        came, wanted = (each[:, schema.slices[attribute.name]] for each in (predicted, true))
+    own = model.classified_schema
+    for attribute in own.attributes:
+        came = predicted[:, own.slices[attribute.name]]
+        wanted = encoded[:count, known.slices[attribute.name]]
         if isinstance(attribute, Continuous):
             span = attribute.maximum - attribute.minimum
             error = (came - wanted).abs().mean().item() * span

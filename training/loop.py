@@ -29,6 +29,7 @@ from training.logs import Logs
 from training.meter import Meter
 from training.noise import StepNoise, order
 from training.signals import interruptions
+from training.troubles import TroubleWatch
 from training.validation import validation_losses
 
 STEPS_BETWEEN_AGREEMENTS = 10  # of several processes, about whether to stop
@@ -72,6 +73,7 @@ class Loop:
         train, validation: rows; `validation` may be empty for what needs none.
         identity: what a checkpoint must agree with to be continued from.
         show_samples: a grid of samples of the model as it is, as a PNG file.
+        measure_samples: numbers that tell how varied they are, logged with each grid.
     """
 
     def __init__(
@@ -86,13 +88,14 @@ class Loop:
         checkpoints: CheckpointFolder,
         identity: dict[str, Any],
         show_samples: Callable[[], bytes],
+        measure_samples: Callable[[], dict[str, float]],
     ) -> None:
         self.model, self.stage, self.algorithm = model, stage, algorithm
         self.settings, self.seed = algorithm.training, seed
         self.fabric: Fabric = algorithm.fabric
         self.train, self.validation = train, validation
         self.checkpoints, self.identity = checkpoints, identity
-        self.show_samples = show_samples
+        self.show_samples, self.measure_samples = show_samples, measure_samples
         self.rows_per_step = self.settings.batch_size * algorithm.batches_per_step
         self.steps_per_epoch = len(train) // self.rows_per_step
         self._check()
@@ -100,6 +103,7 @@ class Loop:
         self.standing = standing
         self.best: dict[str, Tensor] = {}
         self.average: Average | None = None
+        self.troubles = TroubleWatch()
         self._order: tuple[int, Tensor] | None = None
 
     def _check(self) -> None:
@@ -170,6 +174,8 @@ class Loop:
                 if logs is not None and self._is_due("sample_every"):
                     with self._averaged():
                         logs.write_samples(standing.done, self.show_samples())
+                        measured = self.measure_samples()
+                    self._write(logs, shown, measured)
                     self.model.eval()
                     learner.train()
 
@@ -184,7 +190,7 @@ class Loop:
                     self._log(logs, shown, meter)
                     self._save()
                     last_saved = time.monotonic()
-                if signal_number and not ends:
+                if signal_number:
                     raise TrainingInterrupted(
                         f"interrupted at step {step} of {self.steps}; the checkpoint is written: "
                         "the same command with --resume goes on from it",
@@ -240,6 +246,8 @@ class Loop:
             named = {f"{prefix}{name}": value for name, value in values.items()}
             logs.write(self.standing.done, step / self.steps_per_epoch, named)
             shown.show(values)
+            for text in self.troubles.texts(values):
+                shown.say(text)
 
     def _validate(self, algorithm: Validated, logs: Logs | None, shown: Display) -> None:
         if not len(self.validation):

@@ -57,6 +57,9 @@ class Training(_Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay of the averaged weights
     discriminator_learning_rate: PositiveFloat | None = None  # None: the generator's
     discriminator_steps: PositiveInt = 1  # for each step of the generator
+    # Weight of each player's squared distance from the mean of its past weights (Salimans et al.,
+    # 2016, arXiv:1606.03498, section 3.3).
+    historical_averaging: PositiveFloat | None = None
     early_stop: PositiveInt | None = None  # validations without a better one
     keep_best: bool = False  # the weights of the best validation, not the last
     validate_every: PositiveInt | None = None  # steps; None: once an epoch
@@ -90,6 +93,9 @@ class Evaluation(_Section):
     # Of each split, whose latents are looked at for attributes; a linear model of some hundred
     # numbers learns little from more.
     probe_rows: PositiveInt = 5000
+    # A bundle that tells attributes: how many of their values a generator's samples show is logged
+    # while it learns. None: not looked at.
+    evaluator: str | None = None
 
 
 class Bundling(_Section):

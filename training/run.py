@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,10 +18,11 @@ from models import registry
 from models.bundle import save_bundle
 from models.conditions import ConditionSchema
 from models.errors import InvalidConfig, nearest
-from models.family import ConditionalConfig, Family, FamilyConfig
-from models.learning import Stage, stages_of
+from models.family import ConditionalConfig, Family, FamilyConfig, TaughtConfig
+from models.learning import Adversarial, Stage, stages_of
 from training.algorithms import algorithm_of
 from training.algorithms.algorithm import Algorithm, Stepwise
+from training.animation import animation_webp
 from training.batches import ROWS_OF_A_PASS, Rows, binarized, conditions_of, schema_of, seen_by
 from training.bundling import provenance_of, reference_of
 from training.card import model_card
@@ -29,6 +30,7 @@ from training.checkpoints import Checkpoint
 from training.data.dataset import DataSet
 from training.data.registry import load_data, options_type
 from training.directory import RunDirectory
+from training.diversity import Diversity, evaluator_of
 from training.errors import CannotResume
 from training.evaluation import Measurement, evaluate
 from training.identity import differences, identity_of
@@ -177,19 +179,29 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
     parts = stage_algorithms(model, recipe, fabric)
     config = model.config
     schema = config.condition if isinstance(config, ConditionalConfig) else ConditionSchema()
+    taught = config.taught if isinstance(config, TaughtConfig) else ConditionSchema()
     mode, seed = recipe.data.binarize, recipe.seed
     fixed = {name: binarized(split, mode, seed, name) for name, split in data.splits.items()}
     ready = {
-        name: Rows(split.values, conditions_of(split, schema), redraw=False)
+        name: Rows(split.values, conditions_of(split, schema), False, conditions_of(split, taught))
         for name, split in fixed.items()
     }
     redrawn = None
     if mode == "stochastic":
-        redrawn = Rows(data.train.values, conditions_of(data.train, schema), redraw=True)
+        split = data.train
+        redrawn = Rows(
+            split.values, conditions_of(split, schema), True, conditions_of(split, taught)
+        )
 
     def show_samples() -> bytes:
         return sample_grid(model, ready["test"], seed, fabric.device)
 
+    # Of players in turn no loss says how good they are: one has to look.
+    is_a_game = any(isinstance(stage.learner, Adversarial) for stage, _ in parts)
+    measure_samples: Callable[[], dict[str, float]] = dict
+    if is_a_game:
+        evaluator = evaluator_of(recipe.evaluation.evaluator, config.shape, fabric.device)
+        measure_samples = Diversity(model, ready["test"], evaluator, seed, fabric.device).numbers
     identity = identity_of(recipe, data.digest)
     checkpoint = _last_checkpoint(place, fabric, identity)
     standing = Standing() if checkpoint is None else standing_of(checkpoint)
@@ -216,6 +228,7 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
                 place.directory.checkpoints,
                 identity,
                 show_samples,
+                measure_samples,
             )
             standing = _run(loop, place, checkpoint)
             checkpoint = None
@@ -247,6 +260,7 @@ def _train(recipe: Recipe, place: Place, fabric: Fabric) -> Outcome | None:
         reference=reference_of(fixed, known, recipe.bundle.reference_rows, seed),
         card=card,
         grid_png=show_samples(),
+        animation_webp=animation_webp(place.directory.sample_files()) if is_a_game else None,
         metrics={each.name: each.value for each in measurements},
         attribute_schema=known,
         directions=directions,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
-from models.capabilities import Conditional, Encoder, Latent, Sampler, offers
+from models.capabilities import Conditional, Critic, Encoder, Latent, Sampler, offers
 from models.conditions import Categorical, ConditionSchema
 from models.errors import NotSupported
 from models.family import Family, FamilyConfig
@@ -29,7 +31,14 @@ def sample_grid(
     """
     model.eval()
     if len(model.config.shape) == 1:
-        return grid_png(_points(model, held_out, seed, device))
+        reach, field = None, None
+        if len(held_out):
+            # As far as the data go and somewhat farther, so that pictures of a run can be compared.
+            reach = 1.2 * float(held_out.values.abs().max())
+        is_told = offers(model, Conditional)
+        if model.config.shape == (2,) and isinstance(model, Critic) and not is_told:
+            field = partial(_scores, model, device)
+        return grid_png(_points(model, held_out, seed, device), reach=reach, field=field)
     columns, conditions = COLUMNS, None
     if isinstance(model, Conditional) and offers(model, Conditional):
         columns, conditions = _conditions(model.condition_schema, held_out, device)
@@ -37,6 +46,12 @@ def sample_grid(
     if isinstance(model, Sampler):
         return grid_png(model.sample(Noise.of_rows(seed, 0, count, device), conditions), columns)
     return grid_png(_reconstructed(model, held_out, count, device), columns)
+
+
+def _scores(model: Critic, device: torch.device, places: Tensor) -> Tensor:
+    return torch.cat(
+        [model.criticise(part.to(device)) for part in torch.split(places, POINTS_AT_ONCE)]
+    )
 
 
 def _points(model: Family[FamilyConfig], held_out: Rows, seed: int, device: torch.device) -> Tensor:

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 from typing import Self
 
-import torch
-import torch.nn.functional as F
 from pydantic import model_validator
 from torch import Tensor
 
 from models.capabilities import AttributeClassifier, Condition, Conditional
-from models.conditions import Attribute, Boolean, Categorical, ConditionSchema
+from models.conditions import ConditionSchema
 from models.family import ConditionalConfig
 from models.learning import Batch, Losses, Passes
+from models.networks.attribute_scores import attribute_nats, predicted
 from models.networks.coders import Coder
 from models.networks.variational import VariationalConfig, kl_to_prior, reparameterize
 from models.networks.variational_family import VariationalFamily
@@ -49,19 +48,13 @@ class CVAE(VariationalFamily[CVAEConfig], Conditional, AttributeClassifier):
     def condition_schema(self) -> ConditionSchema:
         return self.config.condition
 
+    @property
+    def classified_schema(self) -> ConditionSchema:
+        return self.condition_schema
+
     def classify(self, x: Tensor) -> Condition:
         self.check_rows(x)
-        scores = self.classifier(x)
-        parts = []
-        for attribute, where in self._slices():
-            score = scores[:, where]
-            if isinstance(attribute, Categorical):
-                parts.append(F.one_hot(score.argmax(dim=1), attribute.width).to(score))
-            elif isinstance(attribute, Boolean):
-                parts.append((score > 0).to(score))
-            else:
-                parts.append(score.sigmoid())
-        return torch.cat(parts, dim=1)
+        return predicted(self.classifier(x), self.condition_schema)
 
     def prepare(self, passes: Passes) -> None:
         super().prepare(passes)
@@ -70,33 +63,16 @@ class CVAE(VariationalFamily[CVAEConfig], Conditional, AttributeClassifier):
     def losses(self, batch: Batch, noise: Noise, progress: float) -> Losses:
         self.output.check(batch.x)
         y = self.check_condition(batch.condition)
+        assert y is not None  # a configuration without attributes is refused
         mean, log_variance = self.encoder(batch.x, y).chunk(2, dim=1)
         z = reparameterize(mean, log_variance, noise.normal(mean.shape[1:]))
         dequantized = self.output.dequantize(batch.x, noise.stream("dequantization"))
         reconstruction = -self.output.log_prob(self.decoder(z, y), dequantized).mean()
         kl = kl_to_prior(mean, log_variance).mean()
-        classification = self._classification_loss(batch)
+        classification = attribute_nats(self.classifier(batch.x), y, self.condition_schema)
         return {
             "loss": reconstruction + self.config.beta * kl + classification,
             "reconstruction_nats": reconstruction,
             "kl_nats": kl,
             "classification_nats": classification,
         }
-
-    def _classification_loss(self, batch: Batch) -> Tensor:
-        """Cross-entropy of each attribute (of a continuous one against its position), summed."""
-        scores = self.classifier(batch.x)
-        if batch.condition is None:
-            raise ValueError("losses refuses a batch without conditions before this")
-        total: Tensor = scores.new_zeros(())
-        for attribute, where in self._slices():
-            score, y = scores[:, where], batch.condition[:, where]
-            if isinstance(attribute, Categorical):
-                total = total + F.cross_entropy(score, y)
-            else:
-                total = total + F.binary_cross_entropy_with_logits(score, y)
-        return total
-
-    def _slices(self) -> list[tuple[Attribute, slice]]:
-        schema = self.condition_schema
-        return [(each, schema.slices[each.name]) for each in schema.attributes]

@@ -10,11 +10,11 @@ import torch
 
 from models import registry
 from models.bundle import Provenance, Reference, save_bundle
-from models.capabilities import Conditional, Latent, capabilities_of
+from models.capabilities import Conditional, Latent, capabilities_of, offers
 from models.conditions import Boolean, Categorical, ConditionSchema, Continuous
 from models.directions import METHODS, Directions
 from models.family import Family, FamilyConfig
-from models.learning import Batch, ClosedForm, Gradient, stages_of
+from models.learning import Batch, ClosedForm, stages_of
 from models.noise import Noise
 
 PICTURE = (3, 8, 8)
@@ -24,7 +24,7 @@ ALSO = {
     "grey": ("vae", "cvae", "dcgan", "pca", "walk"),
     "points": (
         *("vae", "cvae", "pca", "walk", "histogram", "mixture", "diffusion", "spline_flow"),
-        *("contractive", "denoising", "sparse"),
+        *("contractive", "denoising", "sparse", "gan"),
     ),
 }
 SCHEMA = ConditionSchema(
@@ -55,14 +55,14 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConf
         x = (x * 255).round() / 255
         labels = np.tile(LABELS, (64, 1))
         condition = torch.from_numpy(SCHEMA.encode_columns(labels))
-        return [Batch(x, condition if isinstance(model, Conditional) else None)]
+        return [Batch(x, condition if offers(model, Conditional) else None, condition)]
 
     model.eval()
     for stage in stages_of(model):
         seen = [stage.seen(batch) for batch in passes()]
         if isinstance(stage.learner, ClosedForm):
             stage.learner.fit(lambda seen=seen: seen)
-        elif isinstance(stage.learner, Gradient):
+        else:
             stage.learner.prepare(lambda seen=seen: seen)
     return model.eval()
 

@@ -92,25 +92,28 @@ def server(settings_of) -> Iterator[Server]:
         yield found
 
 
-@pytest.fixture(scope="session")
-def few_bundles_dir(bundles_dir, tmp_path_factory) -> Path:
-    directory = tmp_path_factory.mktemp("few")
-    pictures = ("vae-pictures", "dcgan-pictures")
-    for name in ("vae-grey", "cvae-grey", "pca-grey", "walk-grey", *pictures):
-        (directory / name).symlink_to(bundles_dir / name)
-    return directory
+@pytest.fixture
+def few_bundles(bundles_dir, tmp_path_factory) -> Callable[..., Path]:
+    """Makes a directory of a few of the bundles: to warm up all there are takes a minute."""
+
+    def make(*names: str) -> Path:
+        directory = tmp_path_factory.mktemp("few")
+        for name in names:
+            (directory / name).symlink_to(bundles_dir / name)
+        return directory
+
+    return make
 
 
 @pytest.fixture
-def own_server(settings_of, few_bundles_dir) -> Iterator[Callable[..., Server]]:
-    """Makes servers with settings of their own, for tests that break or fill them.
-
-    They serve a few models: to warm up every one there is takes a minute.
-    """
+def own_server(settings_of, few_bundles) -> Iterator[Callable[..., Server]]:
+    """Makes servers with settings of their own, for tests that break or fill them."""
     with_exit = []
 
-    def make(**settings) -> Server:
-        manager = running(settings_of(**{"bundles_dir": few_bundles_dir, **settings}))
+    def make(*models: str, **settings) -> Server:
+        if "bundles_dir" not in settings:
+            settings["bundles_dir"] = few_bundles(*(models or ("vae-grey",)))
+        manager = running(settings_of(**settings))
         with_exit.append(manager)
         return manager.__enter__()
 

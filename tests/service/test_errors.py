@@ -195,7 +195,7 @@ def test_415_for_packed_bodies(server):
 
 
 def test_413_by_what_is_announced_and_by_what_comes(own_server):
-    small = own_server(limits={"body_bytes": 1000})
+    small = own_server(VAE, limits={"body_bytes": 1000})
     announced = raw(small, b"x" * 1001)
     assert problem(announced, 413)["detail"] == "a body has at most 1000 bytes"
 

@@ -55,6 +55,7 @@ FIELDS = {
     "first_row": numbers,
     "row": numbers,
     "temperature": numbers,
+    "rejection": numbers,
     "truncation": numbers,
     "effort": numbers,
     "count": numbers,
@@ -118,6 +119,7 @@ OPERATIONS = [
     "decompress",
     "anomaly",
     "denoise",
+    "classify",
     "tangents",
     "neighbours",
 ]

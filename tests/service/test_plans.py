@@ -41,7 +41,7 @@ def served_of(bundles_dir, name):
 def planned(served, *, is_strict=True):
     plans = Plans(8)
     with torch.no_grad():
-        finished(WarmUp(plans, served, is_strict).steps(served.model, Rows(1), CPU))
+        finished(WarmUp(plans, served, is_strict, 0.1).steps(served.model, Rows(1), CPU))
     return plans
 
 

@@ -68,13 +68,15 @@ def test_other_traffic_changes_nothing(server):
             disturber.result()
 
 
-def test_two_processes_say_the_same(server, bundles_dir):
-    command = [sys.executable, "-m", "service", "--bundles-dir", str(bundles_dir)]
+def test_two_processes_say_the_same(server, few_bundles):
+    models = ("vae-pictures", "pca-grey", "cvae-points", "dcgan-pictures")
+    directory = str(few_bundles(*models))
+    command = [sys.executable, "-m", "service", "--bundles-dir", directory]
     flags = ["--port", "0", "--threads", "1", "--device", "cpu", "--log-level", "error"]
     with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
         try:
             url = next(line.split()[2] for line in process.stdout if "serves http" in line)
-            for model in ("vae-pictures", "pca-grey", "cvae-points", "dcgan-pictures"):
+            for model in models:
                 body = {"n": 3, "seed": 11}
                 other = httpx.post(f"{url}/v1/models/{model}/sample", json=body, timeout=60)
                 assert other.content == server.post(model, "sample", body).content

@@ -96,7 +96,7 @@ def test_what_cannot_be_done_in_time_is_refused_at_once(server):
 
 
 def test_a_model_that_breaks_is_500_without_a_traceback_and_the_rest_goes_on(own_server):
-    server = own_server()
+    server = own_server("vae-grey", "pca-grey", "cvae-grey")
     inner = server.parts.engine._step
 
     def breaking(lane):
@@ -142,7 +142,7 @@ def test_a_dead_engine_is_not_ready(own_server):
 
 
 def test_a_step_that_hangs_turns_readiness_false_and_answers_those_who_wait(own_server):
-    server = own_server(step_timeout_seconds=0.2)
+    server = own_server("vae-grey", "pca-grey", step_timeout_seconds=0.2)
     hang = threading.Event()
     model = server.parts.catalog.entry("vae-grey").served.model
     decode, model.decode = model.decode, lambda *_: hang.wait(20)
@@ -209,8 +209,9 @@ def test_fast_is_labelled_and_within_one_level_of_strict(server, own_server):
 
     from tests.service.conftest import levels_of
 
-    fast = own_server(determinism="fast")
-    for model in ("vae-grey", "dcgan-pictures", "cvae-grey", "walk-grey"):
+    models = ("vae-grey", "dcgan-pictures", "cvae-grey", "walk-grey")
+    fast = own_server(*models, determinism="fast")
+    for model in models:
         body = {"n": 5, "seed": 3}
         loose, strict = (each.ask(model, "sample", body) for each in (fast, server))
         assert (loose["determinism"], strict["determinism"]) == ("fast", "strict")

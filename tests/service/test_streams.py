@@ -120,7 +120,7 @@ def test_previews_and_steps_are_for_models_that_sample_in_steps(server):
 
 
 def test_a_full_server_refuses_a_stream_with_a_status(own_server):
-    server = own_server()
+    server = own_server("walk-grey")
     server.parts.engine.drain()
     for headers in (LINES, EVENTS):
         assert server.post("walk-grey", "sample", {}, **headers).status_code == 503

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -16,31 +17,34 @@ from tests.service import bundles
 NAMES = ("vae-grey", "pca-points")
 
 
-@pytest.fixture
-def directory(tmp_path, bundles_dir):
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory, bundles_dir):
+    directory = tmp_path_factory.mktemp("served")
     for name in NAMES:
-        shutil.copytree(bundles_dir / name, tmp_path / name)
-    return tmp_path
+        shutil.copytree(bundles_dir / name, directory / name)
+    return directory
 
 
-@pytest.fixture
-def start(directory):
-    started = []
-
-    def start(*flags):
-        command = [sys.executable, "-m", "service", "--bundles-dir", str(directory), "--port", "0"]
-        options = ["--threads", "1", "--device", "cpu", "--log-level", "error"]
-        process = subprocess.Popen(
-            [*command, *options, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        url = next(line.split()[2] for line in process.stdout if "serves http" in line)
-        return process, url
-
-    yield start
-    for process in started:
+@contextmanager
+def two_workers(directory):
+    """A server of two workers: its process and its address."""
+    command = [sys.executable, "-m", "service", "--bundles-dir", str(directory), "--port", "0"]
+    options = ["--threads", "1", "--device", "cpu", "--log-level", "error", "--workers", "2"]
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process, next(line.split()[2] for line in process.stdout if "serves http" in line)
+    finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def pair(directory):
+    """One server for the tests that leave it as it was; to start one takes long."""
+    with two_workers(directory) as found:
+        yield found
 
 
 def children(process):
@@ -59,8 +63,8 @@ def states(url, name="vae-grey"):
     return [json.loads(each) for each in {json.dumps(model) for model in found}]
 
 
-def test_workers_give_the_same_answers_and_are_told_the_same(start, directory):
-    process, url = start("--workers", "2")
+def test_workers_give_the_same_answers_and_are_told_the_same(pair, directory):
+    process, url = pair
     assert len(children(process)) == 2
     body = {"n": 3, "seed": 11}
     assert len({ask(url, "vae-grey/sample", body).content for _ in range(16)}) == 1
@@ -75,24 +79,27 @@ def test_workers_give_the_same_answers_and_are_told_the_same(start, directory):
     assert {each["digest"] for each in states(url)} == {digest}
     assert {ask(url, "vae-grey/sample", body).json()["digest"] for _ in range(16)} == {digest}
 
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert "Traceback" not in process.stderr.read()
 
+def test_metrics_are_those_of_all_workers_together(pair):
+    _, url = pair
+    counter = 'latentd_rows_total{model="pca-points",operation="sample"} '
 
-def test_metrics_are_those_of_all_workers_together(start):
-    _, url = start("--workers", "2")
+    def rows():
+        found = [line for line in httpx.get(f"{url}/metrics").text.splitlines() if counter in line]
+        return float(found[0].removeprefix(counter)) if found else 0.0
+
+    before = rows()
     for _ in range(12):
-        assert ask(url, "vae-grey/sample", {"n": 2}).status_code == 200
+        assert ask(url, "pca-points/sample", {"n": 2}).status_code == 200
     for _ in range(4):  # whichever worker is asked
+        assert rows() == before + 24
         text = httpx.get(f"{url}/metrics").text
-        assert 'latentd_rows_total{model="vae-grey",operation="sample"} 24.0' in text
-        assert 'latentd_batch_rows_count{model="vae-grey",operation="sample"}' in text
+        assert 'latentd_batch_rows_count{model="pca-points",operation="sample"}' in text
         assert "latentd_models_loaded 2.0" in text
 
 
-def test_a_worker_that_dies_is_replaced(start):
-    process, url = start("--workers", "2")
+def test_a_worker_that_dies_is_replaced_and_all_end_well(pair):
+    process, url = pair
     first = children(process)
     os.kill(first[0], signal.SIGKILL)
     deadline = time.monotonic() + 30
@@ -106,16 +113,17 @@ def test_a_worker_that_dies_is_replaced(start):
             time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
+    assert "Traceback" not in process.stderr.read()
 
 
-def test_workers_do_not_outlive_their_parent(start):
-    process, _ = start("--workers", "2")
-    workers = children(process)
-    process.kill()
-    deadline = time.monotonic() + 20
-    while any(_runs(each) for each in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def test_workers_do_not_outlive_their_parent(directory):
+    with two_workers(directory) as (process, _):
+        workers = children(process)
+        process.kill()
+        deadline = time.monotonic() + 20
+        while any(_runs(each) for each in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def _runs(pid):

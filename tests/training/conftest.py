@@ -47,6 +47,7 @@ TINY: dict[str, dict[str, Any]] = {
             "batch_size": 20,
             "betas": [0.5, 0.9],
             "discriminator_steps": 2,
+            "historical_averaging": 0.01,
             "ema": 0.9,
             "checkpoint_every": 5,
         },

@@ -15,6 +15,7 @@ from models.conditions import ConditionSchema
 from models.learning import Batch
 from training.algorithms import algorithm_of
 from training.algorithms.descent import Descent, make_optimizer
+from training.algorithms.historical_averaging import History
 from training.noise import StepNoise
 from training.recipe import Training
 
@@ -123,12 +124,28 @@ def test_each_player_changes_only_itself():
     batches = [random_batch(6, (1, 8, 8)), random_batch(6, (1, 8, 8))]
     logged = algorithm.step(batches, StepNoise(0, 0, 6), 0)
     assert seen == [
-        ("discriminator", {"discriminator"}),
-        ("discriminator", {"discriminator"}),
+        ("discriminator", {"critic"}),
+        ("discriminator", {"critic"}),
         ("generator", {"generator"}),
     ]
     assert {"loss", "discriminator_loss"} <= set(logged)
     assert all(each.requires_grad for each in model.parameters())
+
+
+def test_historical_averaging_adds_the_gradient_of_its_term():
+    weight = nn.Parameter(torch.tensor([1.0, -2.0]))
+    history, past = History([weight], 0.3), []
+    for step in range(4):
+        past.append(weight.detach().clone())
+        wanted = weight.detach().clone().requires_grad_()
+        mean = torch.stack(past).mean(dim=0)
+        (0.3 * (wanted - mean).square().sum() + wanted.prod()).backward()
+        weight.grad = None
+        weight.prod().backward()
+        history.pull(step)
+        assert torch.allclose(weight.grad, wanted.grad, atol=1e-6)
+        with torch.no_grad():
+            weight -= 0.1 * weight.grad
 
 
 def test_validation_takes_the_whole_of_the_warm_up():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -187,3 +188,25 @@ def test_a_data_set_without_held_out_rows_still_gives_a_bundle(runs, family, dat
     outcome = runs.train(Recipe.model_validate(content), "alone")
     assert outcome.measurements == []
     assert len(load_bundle(runs.bundle("alone")).reference().held_out) == 0
+
+
+def test_a_game_of_two_players_leaves_its_sample_grids_as_an_animation(runs):
+    points = {
+        "family": "gan",
+        "data": {"name": "points2d", "options": {"kind": "grid", "count": 500}},
+        "model": {"hidden": [8], "inversion_steps": 2, "inversion_restarts": 1},
+        "training": {"steps": 6, "batch_size": 50, "sample_every": 2},
+    }
+    runs.train(Recipe.model_validate(points), "gan")
+    description = load_bundle(runs.bundle("gan")).description
+    assert math.isfinite(description.metrics["test_critic_gap"])
+    moving = Image.open(runs.bundle("gan") / "training.webp")
+    assert moving.n_frames == 3
+    frames = []
+    for number in range(3):
+        moving.seek(number)
+        frames.append(np.asarray(moving.convert("RGB")).astype(int))
+    assert np.abs(frames[0] - frames[2]).max() > 50  # the points and the field have moved
+    load_bundle(runs.bundle("gan"))
+    runs.train(runs.recipe("vae", steps=6), "vae")
+    assert not (runs.bundle("vae") / "training.webp").exists()

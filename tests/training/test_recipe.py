@@ -24,6 +24,8 @@ CLASSES = tuple("0123456789")
 def rows_like(recipe: recipes.Recipe) -> DataSet:
     """A data set of the recipe's shape and attributes, with two black rows in each split."""
     schema, shape = None, SHAPES.get(recipe.data.name)
+    if recipe.data.name == "mnist" and "size" in recipe.data.options:
+        shape = (1, recipe.data.options["size"], recipe.data.options["size"])
     if recipe.data.name == "faces":
         from training.data.avataaars import SCHEMA
 

@@ -40,6 +40,41 @@ def test_a_run_that_crashed_in_any_part_ends_as_an_undisturbed_one(runs, monkeyp
     assert {("10", "loss"), ("17", "prior_loss")} <= named
 
 
+def test_growing_goes_on_from_the_middle_of_a_fade(runs, monkeypatch):
+    growing = Recipe.model_validate(
+        {
+            "family": "progan",
+            "data": {"name": "digits"},
+            "model": {"channels": 8, "latent_width": 4, "inversion_steps": 2},
+            "training": {"steps": 6, "ema": 0.9, **FAST},
+            "stages": {"fade_8": {"steps": 12, "ema": 0.9, **FAST, "batch_size": 50}},
+        }
+    )
+    assert runs.train(growing, "undisturbed").steps == 24
+    with monkeypatch.context() as patch:
+        crash_at(patch, 8, Crash())  # of the fade: the other parts are shorter
+        with pytest.raises(Crash):
+            runs.train(growing, "crashed")
+    runs.train(growing, "crashed", "resume")
+    assert runs.bytes("crashed") == runs.bytes("undisturbed")
+
+
+def test_a_gans_encoder_is_learned_after_the_game(runs):
+    gan = {
+        "family": "dcgan",
+        "data": {"name": "digits"},
+        "model": {"channels": 4, "latent_width": 4, "learned_encoder": True},
+        "training": {"steps": 4, **FAST},
+        "stages": {"encoder": {"steps": 6, **FAST}},
+    }
+    outcome = runs.train(Recipe.model_validate(gan), "gan")
+    assert outcome.steps == 10
+    bundle = load_bundle(runs.bundle("gan"))
+    assert bundle.model.inference == "amortised"
+    assert "test_linear_probe_accuracy_label" in bundle.description.metrics
+    assert bundle.description.directions
+
+
 def test_a_part_changes_its_own_weights_alone(runs):
     runs.train(recipe(stages={"prior": {"steps": 1, **FAST}}), "short")
     runs.train(recipe(), "long")

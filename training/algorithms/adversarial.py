@@ -17,16 +17,19 @@ class AdversarialAlgorithm(Stepwise):
     """Each step: the discriminator once on each of its batches, then the generator on the last."""
 
     learns = Adversarial
-    settings = Stepwise.settings | {"discriminator_learning_rate", "discriminator_steps"}
+    settings = Stepwise.settings | {
+        *("discriminator_learning_rate", "discriminator_steps", "historical_averaging"),
+    }
 
     @property
     def batches_per_step(self) -> int:
         return self.training.discriminator_steps
 
     def prepare(self, passes: Passes) -> None:
-        """Nothing: the players start from their initial weights."""
+        self.model.prepare(passes)
 
     def set_up(self, steps: int) -> None:
+        self._steps = steps
         self._generator, self._discriminator = self.model.players()
         rate = self.training.learning_rate
         # Each is set up in its own turn: so that over several processes each
@@ -53,11 +56,13 @@ class AdversarialAlgorithm(Stepwise):
             )
 
     def step(self, batches: Sequence[Batch], noise: StepNoise, step: int) -> Losses:
+        self.model.begin_step(step / self._steps)
         with self._turn_of(self._discriminator):
             for index, batch in enumerate(batches):
                 of_discriminator = self._discriminator_descent.step(
                     batch, noise.stream(f"discriminator {index}"), step
                 )
+                self.model.constrain()
         with self._turn_of(self._generator):
             of_generator = self._generator_descent.step(
                 batches[-1], noise.stream("generator"), step

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from models.learning import Batch, Losses
 from models.noise import Noise
+from training.algorithms.historical_averaging import History
 from training.recipe import Training
 from training.schedules import rate_factor
 
 LossFunction = Callable[..., Losses]
+MEAN = "historical_mean"  # the name of a weight's in the optimizer's memory
 
 
 class _LossModule(nn.Module):
@@ -60,6 +62,12 @@ class Descent:
         self._module = fabric.setup_module(_LossModule(model, losses))
         self._plain_optimizer = make_optimizer(list(parameters), training, learning_rate)
         self._optimizer: Any = fabric.setup_optimizers(self._plain_optimizer)
+        self._history = None
+        if training.historical_averaging is not None:
+            self._history = History(self._weights(), training.historical_averaging)
+
+    def _weights(self) -> list[Tensor]:
+        return [each for group in self._plain_optimizer.param_groups for each in group["params"]]
 
     def step(self, batch: Batch, noise: Noise, step: int, *further: float) -> Losses:
         """Take one step; returns the losses before it, and the gradient's norm if it is clipped."""
@@ -67,6 +75,8 @@ class Descent:
         self._optimizer.zero_grad()
         self._fabric.backward(losses["loss"])
         logged = {name: value.detach() for name, value in losses.items()}
+        if self._history is not None:
+            self._history.pull(step)
         if self._training.gradient_clip is not None:
             norm = self._fabric.clip_gradients(
                 self._module,
@@ -86,17 +96,23 @@ class Descent:
 
     def state(self) -> dict[str, Tensor]:
         """The optimizer's memory, named `parameter number.quantity`."""
-        return {
+        state = {
             f"{index}.{name}": value
             for index, memory in self._plain_optimizer.state_dict()["state"].items()
             for name, value in memory.items()
             if isinstance(value, Tensor)
         }
+        if self._history is not None:
+            state |= {f"{k}.{MEAN}": mean for k, mean in enumerate(self._history.means)}
+        return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
         memories: dict[int, dict[str, Tensor]] = {}
         for key, value in state.items():
             index, _, name = key.partition(".")
+            if self._history is not None and name == MEAN:
+                self._history.means[int(index)].copy_(value)
+                continue
             memories.setdefault(int(index), {})[name] = value
         content = self._plain_optimizer.state_dict()
         self._plain_optimizer.load_state_dict({**content, "state": memories})

@@ -24,14 +24,16 @@ def test_every_size_gives_pictures_of_that_size_and_one_log_odds(size):
     model = built(size)
     x = model.sample(Noise.of_rows(0, count=2))
     assert x.shape == (2, 3, size, size)
-    assert model.discriminator(x).shape == (2, 1, 1, 1)
+    assert model.criticise(x).shape == (2,)
 
 
 def test_the_rules_of_the_paper_hold():
     model = built(64)
     layers = list(model.modules())
-    assert not any(isinstance(layer, nn.Linear | nn.MaxPool2d | nn.AvgPool2d) for layer in layers)
-    generator, discriminator = list(model.generator), list(model.discriminator)
+    assert not any(isinstance(layer, nn.MaxPool2d | nn.AvgPool2d) for layer in layers)
+    # The discriminator's last layer covers the last feature map: a convolution, written flat.
+    assert [layer for layer in layers if isinstance(layer, nn.Linear)] == [model.critic.head]
+    generator, discriminator = list(model.generator), list(model.critic.body)
     assert isinstance(generator[-1], nn.Tanh)
     assert not isinstance(generator[-2], nn.BatchNorm2d)
     assert not isinstance(discriminator[1], nn.BatchNorm2d)
@@ -54,7 +56,7 @@ def test_each_players_loss_moves_that_player_alone_where_it_should():
     batch = Batch(torch.rand(4, 3, 32, 32), torch.eye(3)[[0, 1, 2, 0]])
     model.discriminator_losses(batch, Noise.of_rows(0, count=4))["loss"].backward()
     assert all(p.grad is None for p in model.generator.parameters())
-    assert all(p.grad.abs().sum() > 0 for p in model.discriminator.parameters() if p.dim() > 1)
+    assert all(p.grad.abs().sum() > 0 for p in model.critic.parameters() if p.dim() > 1)
     model.generator_losses(batch, Noise.of_rows(0, count=4))["loss"].backward()
     assert all(p.grad.abs().sum() > 0 for p in model.generator.parameters() if p.dim() > 1)
 

@@ -210,7 +210,7 @@ def test_shapes_do_not_depend_on_their_number():
 # Points
 
 
-@pytest.mark.parametrize("kind", ["moons", "rings", "pinwheel", "checkerboard", "picture"])
+@pytest.mark.parametrize("kind", ["moons", "rings", "pinwheel", "checkerboard", "grid", "picture"])
 def test_points_lie_in_the_square_they_promise(kind):
     data = load_data("points2d", {"kind": kind, "noise": 0, "count": 2000})
     for split in data.splits.values():
@@ -229,6 +229,14 @@ def test_the_checkerboard_fills_every_other_square():
     squares = np.floor((train.values + 1) * 2).astype(int)
     assert (squares.sum(axis=1) % 2 == 0).all()
     assert len({tuple(square) for square in squares.tolist()}) == 8
+
+
+def test_the_grid_has_twenty_five_dots_of_equal_weight():
+    train = load_data("points2d", {"kind": "grid", "noise": 0.01, "count": 5000}).train
+    places = np.round(2 * (train.values + 1)).astype(int)  # column and row, 0 to 4
+    assert np.array_equal(places @ [1, 5], train.labels)
+    assert np.bincount(train.labels, minlength=25).min() > 100
+    assert (train.values - (places / 2 - 1)).std() == pytest.approx(0.01, rel=0.1)
 
 
 def test_points_follow_the_brightness_of_a_picture(tmp_path):

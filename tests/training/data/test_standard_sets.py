@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from models.errors import InvalidPicture
+from models.errors import InvalidConfig, InvalidPicture
 from training.data import load_data
 from training.data.checksums import Checksum
 from training.data.errors import DataCorrupt, DataNotFound
@@ -194,3 +194,16 @@ def test_a_broken_attribute_row_is_shown(tmp_path):
         file.write("000031.jpg 1 1\n")
     with pytest.raises(DataCorrupt, match=r"000031\.jpg 1 1"):
         load_data("celeba", {}, tmp_path)
+
+
+def test_mnist_comes_in_other_sizes(tmp_path):
+    files = write_idx_files(tmp_path)
+    plain = mnist.load(mnist.Options(), tmp_path, silent, files)
+    large = mnist.load(mnist.Options(size=56), tmp_path, silent, files)
+    assert large.shape == (1, 56, 56)
+    assert np.array_equal(large.train.labels, plain.train.labels)
+    # Brightness stays where it was.
+    blocks = large.test.values.reshape(-1, 1, 28, 2, 28, 2).mean(axis=(3, 5))
+    assert np.abs(blocks.mean() - plain.test.values.mean()) < 2
+    with pytest.raises(InvalidConfig, match="static pictures have 28 pixels"):
+        load_data("mnist", {"variant": "static", "size": 32}, tmp_path)

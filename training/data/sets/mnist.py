@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from training.data.checksums import Checksum
 from training.data.dataset import DataSet, Split
@@ -20,6 +21,7 @@ from training.data.errors import DataCorrupt
 from training.data.idx import IdxFiles, load_idx_splits
 from training.data.options import DataOptions, Fraction
 from training.data.progress import Progress
+from training.data.resizing import resized
 from training.data.standard_files import StandardFile, obtain
 
 _MIRRORS = (
@@ -62,8 +64,15 @@ STATIC_FILE = StandardFile(
 
 class Options(DataOptions):
     variant: Literal["grey", "static"] = "grey"
+    size: Annotated[int, Field(ge=4, le=512)] = _SIDE  # of the side, pixels; of grey digits only
     validation_fraction: Fraction = 1 / 12  # of the 60,000; 0 trains on all
     download: bool = True
+
+    @model_validator(mode="after")
+    def _static_pictures_are_as_they_are(self) -> Self:
+        if self.variant == "static" and self.size != _SIDE:
+            raise ValueError(f"size: static pictures have {_SIDE} pixels a side, and no others")
+        return self
 
 
 def load(
@@ -73,14 +82,15 @@ def load(
     files: IdxFiles = FILES,
     static_file: StandardFile = STATIC_FILE,
 ) -> DataSet:
-    """Pictures (N, 1, 28, 28): grey, or 0 and 255 where static."""
+    """Pictures (N, 1, size, size): grey, or 0 and 255 where static."""
     if options.variant == "static":
         return _load_static(root, progress, static_file)
-    splits = load_idx_splits(
+    found = load_idx_splits(
         files, "mnist", root, options.download, options.validation_fraction, progress
     )
-    classes = tuple("0123456789")
-    return DataSet("mnist", *splits, classes, None, _LICENCE, "yann.lecun.com/exdb/mnist")
+    train, validation, test = (resized(split, options.size) for split in found)
+    classes, source = tuple("0123456789"), "yann.lecun.com/exdb/mnist"
+    return DataSet("mnist", train, validation, test, classes, None, _LICENCE, source)
 
 
 def _load_static(root: Path | None, progress: Progress, wanted: StandardFile) -> DataSet:

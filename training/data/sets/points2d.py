@@ -31,10 +31,11 @@ _COLUMNS = 8
 _RINGS = 4
 _ARMS = 5
 _SQUARES = 4  # a side of the checkerboard
+_SIDE = 5  # of the grid
 
 
 class Options(SplitOptions):
-    kind: Literal["moons", "rings", "pinwheel", "checkerboard", "picture"] = "moons"
+    kind: Literal["moons", "rings", "pinwheel", "checkerboard", "grid", "picture"] = "moons"
     count: Annotated[int, Field(ge=1, le=100_000_000)] = 10_000
     noise: Annotated[float, Field(ge=0, le=10)] = 0.05
     seed: Seed = 0
@@ -42,14 +43,14 @@ class Options(SplitOptions):
 
 
 def load(options: Options, root: Path | None, progress: Progress) -> DataSet:
-    """Points (N, 2); the label of moons, rings and pinwheel is the moon, ring or arm."""
+    """Points (N, 2); the label of moons, rings, pinwheel and grid is the moon, ring, arm or dot."""
     u = uniform_rows(options.seed, options.count, _COLUMNS)
     if options.kind == "picture":
         points, labels = _picture_points(u, _picture(options.path, root))
     else:
         points, labels = _KINDS[options.kind](u)
     points = points + options.noise * normal_pairs(u[:, 6:8])
-    parts = {"moons": 2, "rings": _RINGS, "pinwheel": _ARMS}.get(options.kind, 0)
+    parts = {"moons": 2, "rings": _RINGS, "pinwheel": _ARMS, "grid": _SIDE**2}.get(options.kind, 0)
     classes = tuple(map(str, range(parts))) or None
     splits = split_by_digest(
         Split(points.astype(np.float32), labels),
@@ -99,6 +100,14 @@ def _checkerboard(u: Floats) -> Points:
     return 2 * points / _SQUARES - 1, None
 
 
+def _grid(u: Floats) -> Points:
+    """Dots in five rows of five, which noise makes 25 normal laws: the test of whether a generator
+    drops modes (Srivastava et al., 2017, arXiv:1705.07761)."""
+    labels = _part(u, _SIDE**2)
+    row, column = labels // _SIDE, labels % _SIDE
+    return 2 * np.stack([column, row], axis=1) / (_SIDE - 1) - 1, labels
+
+
 def _picture_points(u: Floats, picture: NDArray[np.uint8]) -> Points:
     """A pixel is as likely as it is bright; even inside a pixel; the longer side from -1 to 1."""
     height, width = picture.shape
@@ -134,4 +143,5 @@ _KINDS: dict[str, Callable[[Floats], Points]] = {
     "rings": _rings,
     "pinwheel": _pinwheel,
     "checkerboard": _checkerboard,
+    "grid": _grid,
 }
