@@ -10,7 +10,7 @@ STARTER_BUNDLES := $(STARTERS:%=bundles/%/config.json)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format verify verify-densities verify-autoencoders \
-	verify-serving bench-serve clean
+	verify-adversarial verify-serving bench-serve clean
 
 help:
 	@echo "make demo     install, train three starter bundles, serve them on http://$(HOST):$(PORT)"
@@ -20,6 +20,7 @@ help:
 	@echo "make verify   slow checks against published figures (DATA_ROOT=folder with MNIST)"
 	@echo "make verify-densities  every likelihood of docs/results/densities.md, trained and measured (a day)"
 	@echo "make verify-autoencoders  the same of docs/results/autoencoders.md (half a day)"
+	@echo "make verify-adversarial  the same of docs/results/adversarial.md (half a day)"
 	@echo "make verify-serving  the engine's promises against a real server (about twenty minutes)"
 	@echo "make bench-serve  measure the service beside other servers (SECONDS=8 a cell, ROUNDS=3; needs wrk)"
 
@@ -150,6 +151,44 @@ verify-autoencoders: .venv/installed-dev
 	$(BIN)/python -m verify.sharpness $(call bundles_of,$(FACES)) --picture docs/images/faces.png
 	$(BIN)/python -m verify.face_arithmetic bundles/faces-vae-gan \
 		--picture docs/images/face-arithmetic.png
+
+# Of each data set all have the same budget of one core's time at each size.
+GAMES := gan-32 improved-gan wgan wgan-gp progan
+DOTS := gan minibatch-gan wgan wgan-gp
+SEEDS := 1 2 3 4 5
+DENSE := --set model.dense_generator=true --set model.hidden=[512,512,512,512] \
+	--set model.generator_normalisation=none
+FRAMES := 100 500 2000 10000
+GROWING := a b c d e-discrimination e f g
+PARTS := training $(foreach side,8 16 32 64 128,stages.fade_$(side) stages.hold_$(side))
+verify-adversarial: .venv/installed-dev
+	$(call trained,$(foreach data,mnist faces,$(addprefix $(data)-,$(GAMES))) mnist-dcgan-64)
+	for dots in $(DOTS); do for seed in $(SEEDS); do \
+		$(BIN)/latentd train points-$$dots --seed $$seed --out bundles/points-$$dots-$$seed \
+			--resume || exit; done; done
+	for dots in $(DOTS); do \
+		$(BIN)/python -m verify.modes $(foreach seed,$(SEEDS),bundles/points-$$dots-$(seed)) || exit; done
+	$(BIN)/latentd train points-gan --set training.sample_every=100 --out bundles/points-gan-frames \
+		--resume
+	$(BIN)/python -m verify.side_by_side --picture docs/images/gan-panels.png \
+		--titles $(foreach step,$(FRAMES),"step $(step)") -- \
+		$$(printf "runs/points-gan-frames/samples/step-%09d.png " $(FRAMES))
+	for family in gan-32 wgan; do \
+		$(BIN)/latentd train faces-$$family $(DENSE) --out bundles/faces-$$family-dense \
+			--resume || exit; \
+		$(BIN)/latentd train faces-$$family --set model.generator_normalisation=none \
+			--out bundles/faces-$$family-unnormalised --resume || exit; done
+	$(BIN)/python -m verify.gan_table $(addprefix bundles/mnist-,$(GAMES)) --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.gan_table $(addprefix bundles/faces-,$(GAMES) gan-32-dense wgan-dense \
+		gan-32-unnormalised wgan-unnormalised)
+	$(BIN)/python -m verify.gan_table bundles/mnist-dcgan-64 --count 16384 --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.growing_ablation --rows $(GROWING)
+	$(BIN)/python -m verify.gan_table $(addprefix bundles/growing-,$(GROWING))
+	$(BIN)/latentd train faces-progan-128 --set data.options.count=200 --set model.inversion_steps=2 \
+		--set evaluation.rows=8 --set evaluation.search_rows=1 --set bundle.reference_rows=8 \
+		$(foreach part,$(PARTS),--set $(part).steps=2 --set $(part).batch_size=4) \
+		--out bundles/faces-progan-128-smoke --resume
+	$(BIN)/python -m verify.training_speed faces-dcgan
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
 verify-serving: .venv/installed-dev

@@ -190,7 +190,7 @@ class Loop:
                     self._log(logs, shown, meter)
                     self._save()
                     last_saved = time.monotonic()
-                if signal_number and not ends:
+                if signal_number:
                     raise TrainingInterrupted(
                         f"interrupted at step {step} of {self.steps}; the checkpoint is written: "
                         "the same command with --resume goes on from it",

@@ -44,7 +44,7 @@ class ProGANConfig(AdversarialConfig):
 
     @model_validator(mode="after")
     def _has_no_other_layers(self) -> Self:
-        if self.network == "dense":
+        if self.has_dense_generator:
             raise ValueError("growing is of convolutional networks")
         if "virtual" in (self.generator_normalisation, self.critic_normalisation):
             raise ValueError("virtual normalisation has a reference batch of one size only")

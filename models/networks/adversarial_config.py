@@ -21,6 +21,8 @@ from models.networks.gan_objectives import WITH_PROBABILITIES, Objective
 
 class AdversarialConfig(DoublingConfig, OptionalConditionConfig):
     network: Literal["dense", "convolutional"] = "convolutional"
+    # Dense beside a convolutional critic, as where WGAN's stability was shown (section 4.3).
+    dense_generator: bool = False
     latent_width: PositiveInt = 100
     # Dense: widths of the generator's layers, the critic's being the same the other way round.
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (256, 256)
@@ -53,6 +55,10 @@ class AdversarialConfig(DoublingConfig, OptionalConditionConfig):
     @property
     def is_doubling(self) -> bool:
         return self.network == "convolutional"
+
+    @property
+    def has_dense_generator(self) -> bool:
+        return self.dense_generator or self.network == "dense"
 
     @model_validator(mode="after")
     def _tricks_fit_together(self) -> Self:

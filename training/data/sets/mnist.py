@@ -85,14 +85,12 @@ def load(
     """Pictures (N, 1, size, size): grey, or 0 and 255 where static."""
     if options.variant == "static":
         return _load_static(root, progress, static_file)
-    splits = [
-        resized(split, options.size)
-        for split in load_idx_splits(
-            files, "mnist", root, options.download, options.validation_fraction, progress
-        )
-    ]
-    classes = tuple("0123456789")
-    return DataSet("mnist", *splits, classes, None, _LICENCE, "yann.lecun.com/exdb/mnist")
+    found = load_idx_splits(
+        files, "mnist", root, options.download, options.validation_fraction, progress
+    )
+    train, validation, test = (resized(split, options.size) for split in found)
+    classes, source = tuple("0123456789"), "yann.lecun.com/exdb/mnist"
+    return DataSet("mnist", train, validation, test, classes, None, _LICENCE, source)
 
 
 def _load_static(root: Path | None, progress: Progress, wanted: StandardFile) -> DataSet:
