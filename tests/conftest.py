@@ -80,7 +80,10 @@ def _trained(name: str) -> Trained:
 
 def learn(model: Family[FamilyConfig], batches: list[Batch], epochs: int = 8) -> None:
     """The least training that tells a family's own mathematics right from wrong."""
-    for stage in stages_of(model):
+    stages = stages_of(model)
+    if sum(isinstance(stage.learner, Adversarial) for stage in stages) > 1:
+        epochs = epochs * 5 // 8  # of each: a game that grows is played more often
+    for stage in stages:
         model.eval()
         with stage.with_frozen():
             _learn(stage.learner, [stage.seen(batch) for batch in batches], epochs)

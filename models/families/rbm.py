@@ -81,7 +81,7 @@ class RBMConfig(ContrastiveConfig):
             condition,
             visible="softmax" if len(shape) == 3 else "gaussian",
             levels=8,
-            hidden=20,
+            hidden=16,
             start_deviation=0.1,
             sampling_steps=50,
         )
