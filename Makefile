@@ -48,10 +48,12 @@ demo: .venv/installed $(STARTER_BUNDLES)
 	@PORT=$(PORT) HOST=$(HOST) sh deploy/try.sh
 	@exec $(BIN)/latentd serve --host $(HOST) --port $(PORT)
 
-# Two processes at once: the service's tests share one server, which all the others do not need.
+# Two processes at once, about as long: the service's tests, which share one server, with those that
+# run the command line; and all others.
+PROGRAMS := tests/service service $(addprefix tests/training/test_,commands.py crash.py processes.py)
 test: .venv/installed-dev
-	@$(BIN)/python -m pytest tests/service service > .pytest-service.log 2>&1 & service=$$!; \
-	$(BIN)/python -m pytest --ignore=tests/service --ignore=service; others=$$?; \
+	@$(BIN)/python -m pytest $(PROGRAMS) > .pytest-service.log 2>&1 & service=$$!; \
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(PROGRAMS)); others=$$?; \
 	wait $$service; found=$$?; cat .pytest-service.log; rm -f .pytest-service.log; \
 	exit $$((others | found))
 

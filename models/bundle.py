@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch.overrides import TorchFunctionMode
 
 from models import registry
-from models.capabilities import Conditional, Latent, LatentSpace, capabilities_of
+from models.capabilities import Conditional, Latent, LatentSpace, capabilities_of, offers
 from models.conditions import ConditionSchema
 from models.directions import Directions
 from models.errors import BundleCorrupt, BundleError, BundleNotFound, LatentdError
@@ -178,7 +178,7 @@ def save_bundle(
         shape=model.config.shape,
         condition_schema=_condition_schema(model),
         attribute_schema=attribute_schema or _condition_schema(model),
-        latent_spaces=model.latent_spaces if isinstance(model, Latent) else (),
+        latent_spaces=_latent_spaces(model),
         directions=directions.names if directions is not None else (),
         capabilities=capabilities_of(model),
         provenance=provenance,
@@ -350,6 +350,10 @@ def _load_weights(model: Family[FamilyConfig], content: bytes) -> None:
         if wanted != came:
             raise BundleCorrupt(WEIGHTS, f"{name} should be {wanted}, is {came}")
     model.load_state_dict(found, assign=True)
+
+
+def _latent_spaces(model: Family[FamilyConfig]) -> tuple[LatentSpace, ...]:
+    return model.latent_spaces if isinstance(model, Latent) and offers(model, Latent) else ()
 
 
 def _condition_schema(model: Family[FamilyConfig]) -> ConditionSchema:

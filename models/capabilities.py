@@ -109,6 +109,15 @@ class Latent(Capability):
     """Has a latent space with a known prior, and a decoder from it."""
 
     @property
+    def has_latents(self) -> bool:
+        """Whether its configuration has a decoder that a draw of latents and a condition can be
+        given to one after the other."""
+        return True
+
+    def is_configured(self) -> bool:
+        return self.has_latents
+
+    @property
     @abstractmethod
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         """The spaces, the first being the one that `draw` and `decode` speak of."""
@@ -438,6 +447,9 @@ class Conditional(Capability):
 class AttributeClassifier(Capability):
     """Predicts attributes of a picture: those that it is conditioned on, so that an edit need not
     be told all of them, or some that it was taught to tell."""
+
+    def is_configured(self) -> bool:
+        return bool(self.classified_schema.attributes)
 
     @property
     @abstractmethod

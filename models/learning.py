@@ -8,7 +8,7 @@ that is learned in several parts, each with an end of its own, is `Staged` too.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -92,6 +92,10 @@ class Staged(ABC):
     def stages(self) -> tuple[Stage, ...]:
         """All parts, in their order; the family itself is commonly the learner of one of them."""
 
+    def findings(self) -> Mapping[str, tuple[float, str]]:
+        """Numbers that learning found beside the weights, by name, each with what it means."""
+        return {}
+
 
 def stages_of(model: nn.Module) -> tuple[Stage, ...]:
     """The parts in which a family is learned: one, unless it says otherwise."""
@@ -146,3 +150,24 @@ class Adversarial(ABC):
     @abstractmethod
     def generator_losses(self, batch: Batch, noise: Noise) -> Losses:
         """What the generator minimises; the batch gives the conditions to generate for."""
+
+
+class Contrastive(ABC):
+    """Learned by gradients that are estimated by sampling and written down without autograd: there
+    is no loss that could be evaluated."""
+
+    def prepare(self, passes: Passes) -> None:  # noqa: B027 - some families need nothing
+        """Look at the data before the first step, to set a bias."""
+
+    @abstractmethod
+    def estimate(self, batch: Batch, noise: Noise, progress: float) -> Losses:
+        """Write minus the estimated gradient of the mean log-likelihood into the `grad` of every
+        parameter that learns; returns scalars to log, `loss` among them.
+
+        Args:
+            noise: one row a row of the batch.
+            progress: how much of the training is done, 0 to 1.
+        """
+
+    def constrain(self) -> None:  # noqa: B027
+        """Put the parameters back where they may be, after each step."""

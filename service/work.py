@@ -30,6 +30,7 @@ from models.capabilities import (
     Sampler,
     Stepwise,
     TangentSpace,
+    offers,
 )
 from models.latents import truncate
 from models.noise import Key, Law, Noise
@@ -254,7 +255,7 @@ class Sample(Shown):
 
     def steps(self, model: Any, rows: Rows, device: torch.device) -> Steps[Outputs]:
         noise, y = rows.noise(device), rows.tensors.get("y")
-        if not isinstance(model, Latent):
+        if not offers(model, Latent):
             return Outputs({"x": model.sample(noise, y)})
         z = model.draw(noise)
         if self.is_tempered:

@@ -16,7 +16,7 @@ from models import registry
 from models.capabilities import Capability, Conditional, offers
 from models.conditions import ConditionSchema
 from models.family import Family, FamilyConfig
-from models.learning import Adversarial, Batch, ClosedForm, Gradient, stages_of
+from models.learning import Adversarial, Batch, ClosedForm, Contrastive, Gradient, stages_of
 from models.noise import Noise
 
 # Tiny networks gain nothing by threads, which wait for each other on a busy machine.
@@ -80,7 +80,10 @@ def _trained(name: str) -> Trained:
 
 def learn(model: Family[FamilyConfig], batches: list[Batch], epochs: int = 8) -> None:
     """The least training that tells a family's own mathematics right from wrong."""
-    for stage in stages_of(model):
+    stages = stages_of(model)
+    if sum(isinstance(stage.learner, Adversarial) for stage in stages) > 1:
+        epochs = epochs * 5 // 8  # of each: a game that grows is played more often
+    for stage in stages:
         model.eval()
         with stage.with_frozen():
             _learn(stage.learner, [stage.seen(batch) for batch in batches], epochs)
@@ -101,6 +104,13 @@ def _learn(model: nn.Module, batches: list[Batch], epochs: int) -> None:
         optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
         for batch, noise in steps:
             _descend(optimizer, model.losses(batch, noise, 1.0)["loss"])
+    elif isinstance(model, Contrastive):
+        model.prepare(lambda: batches)
+        optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9)
+        for batch, noise in steps:
+            model.estimate(batch, noise, 1.0)
+            optimizer.step()
+            model.constrain()
     elif isinstance(model, Adversarial):
         generator, discriminator = (
             torch.optim.Adam(player.parameters(), 1e-3, betas=(0.5, 0.999))

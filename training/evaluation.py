@@ -23,7 +23,7 @@ from models.capabilities import (
 )
 from models.conditions import Categorical, Continuous
 from models.family import ConditionalConfig, Family, FamilyConfig, TaughtConfig
-from models.learning import Batch
+from models.learning import Batch, Staged
 from models.noise import Noise
 from training.batches import Rows
 from training.recipe import Evaluation
@@ -59,6 +59,8 @@ def evaluate(
         found += _classification(model, model.config, test, rows, device)
     if offers(model, Critic) and isinstance(model, Critic) and isinstance(model, Sampler):
         found += _criticism(model, model, test, rows, seed, device)
+    if isinstance(model, Staged):
+        found += [Measurement(name, *each) for name, each in model.findings().items()]
     return [each for each in found if math.isfinite(each.value)]
 
 

@@ -50,6 +50,10 @@ class Training(_Section):
     learning_rate: PositiveFloat = 1e-3
     betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.999)  # adam, adamw
     momentum: NonNegativeFloat = 0.0  # sgd, rmsprop
+    # Of sgd, until `momentum` takes over (Hinton, 2012, "A practical guide to training restricted
+    # Boltzmann machines", section 9: 0.5, and 0.9 once the error has settled).
+    first_momentum: NonNegativeFloat | None = None
+    first_momentum_steps: PositiveInt | None = None
     weight_decay: NonNegativeFloat = 0.0
     schedule: Literal["constant", "cosine", "linear", "exponential"] = "constant"
     warm_up_steps: NonNegativeInt = 0
@@ -78,6 +82,10 @@ class Training(_Section):
             raise ValueError(f"momentum is not for {self.optimizer}; give betas")
         if self.optimizer in ("sgd", "rmsprop") and "betas" in given:
             raise ValueError(f"betas are not for {self.optimizer}; give momentum")
+        if (self.first_momentum is None) != (self.first_momentum_steps is None):
+            raise ValueError("first_momentum and first_momentum_steps go together")
+        if self.first_momentum is not None and self.optimizer != "sgd":
+            raise ValueError("first_momentum is for sgd")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas lie from 0 to below 1, got {self.betas}")
         return self

@@ -7,7 +7,15 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from models.capabilities import Conditional, Critic, Encoder, Latent, Sampler, offers
+from models.capabilities import (
+    AttributeClassifier,
+    Conditional,
+    Critic,
+    Encoder,
+    Latent,
+    Sampler,
+    offers,
+)
 from models.conditions import Categorical, ConditionSchema
 from models.errors import NotSupported
 from models.family import Family, FamilyConfig
@@ -24,7 +32,8 @@ POINTS_AT_ONCE = 500
 def sample_grid(
     model: Family[FamilyConfig], held_out: Rows, seed: int, device: torch.device
 ) -> bytes:
-    """Samples as a PNG file, or reconstructions of a model that cannot sample.
+    """Samples as a PNG file, or reconstructions of a model that cannot sample; of one that only
+    tells attributes, held-out pictures in the order of what it tells.
 
     A conditional model is asked for what the held-out rows have, or for each class in turn.
     The model is left in evaluation mode.
@@ -91,7 +100,10 @@ def _conditions(
 def _reconstructed(
     model: Family[FamilyConfig], held_out: Rows, count: int, device: torch.device
 ) -> Tensor:
+    batch = held_out.batch(slice(0, count), None, device)
+    if isinstance(model, AttributeClassifier) and not isinstance(model, Latent):
+        # What only tells attributes shows pictures by what it tells of them.
+        return batch.x[model.classify(batch.x).argmax(dim=1).argsort(stable=True)]
     if not (isinstance(model, Encoder) and isinstance(model, Latent)):
         raise NotSupported(f"{type(model).__name__} neither samples nor reconstructs")
-    batch = held_out.batch(slice(0, count), None, device)
     return model.decode(model.encode(batch.x, batch.condition).mean, batch.condition)

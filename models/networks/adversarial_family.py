@@ -375,4 +375,7 @@ class LatentTeller(nn.Module, Gradient):
 
 def _spread(x: Tensor) -> Tensor:
     """The standard deviation of a batch's rows, mean of all places."""
-    return x.detach().flatten(1).std(dim=0, correction=0).mean().clamp(min=1e-8)
+    rows = x.detach().flatten(1)
+    # A tenth of the time that `std` takes, each step, and a few digits less.
+    variance = rows.square().mean(dim=0) - rows.mean(dim=0).square()
+    return variance.clamp(min=0).sqrt().mean().clamp(min=1e-8)

@@ -41,8 +41,16 @@ class MinibatchDeviation(nn.Module):
         Rows are grouped as they come: where the batch is no multiple of `group`, the last ones make
         a smaller group.
         """
-        parts = []
-        for part in torch.split(features, self.group):
-            spread = (part.var(dim=0, correction=0) + 1e-8).sqrt().mean()
-            parts.append(spread.expand(len(part), 1, *part.shape[2:]))
-        return torch.cat([features, torch.cat(parts)], dim=1)
+        whole, rest = divmod(len(features), self.group)
+        end = len(features) - rest
+        grouped = features[:end].reshape(whole, self.group, *features.shape[1:])
+        parts = grouped, features[None, end:]
+        spread = torch.cat([_spread(part) for part in parts if part.numel()])
+        spread = spread.reshape(-1, *[1] * (features.dim() - 1))
+        return torch.cat([features, spread.expand(-1, 1, *features.shape[2:])], dim=1)
+
+
+def _spread(groups: Tensor) -> Tensor:
+    """(groups, rows, ...) to the deviation of its group for each row, (groups x rows)."""
+    of_groups = (groups.var(dim=1, correction=0) + 1e-8).sqrt().flatten(1).mean(dim=1)
+    return of_groups.repeat_interleave(groups.shape[1])

@@ -25,7 +25,7 @@ from models.capabilities import (
     offers,
 )
 from models.errors import InvalidCondition, WrongShape
-from models.learning import Adversarial, Batch, ClosedForm, Gradient, stages_of
+from models.learning import Adversarial, Batch, ClosedForm, Contrastive, Gradient, stages_of
 from models.noise import Noise
 from models.steps import Chains, finished
 from service.entropy import Stack, reader, writer
@@ -46,7 +46,7 @@ def test_a_family_says_what_it_can_do_and_how_it_is_learned(trained):
     assert set(capabilities_of(trained.model)) <= set(CAPABILITIES)
     assert offers(trained.model, Sampler) or offers(trained.model, Encoder)
     for stage in stages_of(trained.model):
-        assert isinstance(stage.learner, ClosedForm | Gradient | Adversarial)
+        assert isinstance(stage.learner, ClosedForm | Gradient | Adversarial | Contrastive)
     assert len(registry.source(trained.name)) > 20
 
 

@@ -87,7 +87,7 @@ def save(model: Family[FamilyConfig], path: Path, directions: Directions | None 
 
 def some_directions(model: Family[FamilyConfig]) -> Directions:
     """Some of every kind: of a boolean, of a value, of a number."""
-    if not isinstance(model, Latent):
+    if not isinstance(model, Latent) or not offers(model, Latent):
         return Directions()
     shape = model.latent_spaces[0].shape
     return Directions(

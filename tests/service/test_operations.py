@@ -149,7 +149,7 @@ def test_an_edit_that_changes_nothing_reconstructs(server, model):
     assert other["pictures"][0]["attributes"]["hair"] == "long"
 
 
-@pytest.mark.offering("AttributeClassifier", "Conditional", "Encoder")
+@pytest.mark.offering("AttributeClassifier", "Encoder", "Conditional")
 def test_attributes_that_are_left_out_are_predicted(server, model):
     predicted = server.ask(model, "encode", inputs(model))["latents"]
     given = [each["attributes"] for each in predicted]

@@ -85,6 +85,8 @@ MINE = 'family = "vae"\n[data]\nname = "digits"\n[training]\nepochs = 2\n'
         (MINE + "steps = 3", r"training: epochs and steps say the same"),
         (MINE + "momentum = 0.5", r"momentum is not for adam; give betas"),
         (MINE + "optimizer = 'sgd'\nbetas = [0.1, 0.2]", r"betas are not for sgd"),
+        (MINE + "optimizer = 'sgd'\nfirst_momentum = 0.5", r"first_momentum_steps go together"),
+        (MINE + "first_momentum = 0.5\nfirst_momentum_steps = 3", r"first_momentum is for sgd"),
         (MINE + "betas = [0.1, 1.0]", r"betas lie from 0 to below 1"),
         ('[data]\nname = "digits"', r"mine.toml: family is missing"),
         ('family = "vae"', r"mine.toml: data is missing"),

@@ -59,6 +59,41 @@ def test_growing_goes_on_from_the_middle_of_a_fade(runs, monkeypatch):
     assert runs.bytes("crashed") == runs.bytes("undisturbed")
 
 
+STACKS = {
+    "dbn": {"visible": "threshold", "conditional": True, "annealing_steps": 20},
+    "dbm": {"visible": "threshold", "conditional": True, "annealing_steps": 20},
+    "pretrained_autoencoder": {"latent_width": 2},
+    "pretrained_classifier": {},
+}
+LAST = {"dbn": "wake_sleep", "dbm": "joint", "pretrained_autoencoder": "autoencoder"}
+
+
+@pytest.mark.parametrize("step", [9, 13])  # in the second layer; in what comes after all layers
+@pytest.mark.parametrize("family", STACKS)
+def test_a_stack_goes_on_in_whichever_part_it_crashed(runs, monkeypatch, family, step):
+    few = {"annealing_chains": 5, "annealing_burn_in": 5, "sampling_steps": 3}
+    few = few if family in ("dbn", "dbm") else {}
+    sgd = {**FAST, "optimizer": "sgd", "momentum": 0.5, "checkpoint_every": 3}
+    last = LAST.get(family, "classifier")
+    stack = Recipe.model_validate(
+        {
+            "family": family,
+            "data": {"name": "digits"},
+            "model": {"hidden": [12, 10], **STACKS[family], **few},
+            "training": {"steps": 8, **sgd},
+            "stages": {"layer_2": {"steps": 10, **sgd}, last: {"steps": 14, **sgd}},
+            "evaluation": {"rows": 20, "probe_rows": 50},
+        }
+    )
+    runs.train(stack, "undisturbed")
+    with monkeypatch.context() as patch:
+        crash_at(patch, step, Crash())
+        with pytest.raises(Crash):
+            runs.train(stack, "crashed")
+    runs.train(stack, "crashed", "resume")
+    assert runs.bytes("crashed") == runs.bytes("undisturbed")
+
+
 def test_a_gans_encoder_is_learned_after_the_game(runs):
     gan = {
         "family": "dcgan",

@@ -7,12 +7,14 @@ from torch import nn
 from training.algorithms.adversarial import AdversarialAlgorithm
 from training.algorithms.algorithm import Algorithm
 from training.algorithms.closed_form import ClosedFormAlgorithm
+from training.algorithms.contrastive import ContrastiveAlgorithm
 from training.algorithms.gradient import GradientAlgorithm
 
 ALGORITHMS: tuple[type[Algorithm], ...] = (
     ClosedFormAlgorithm,
     GradientAlgorithm,
     AdversarialAlgorithm,
+    ContrastiveAlgorithm,
 )
 
 

@@ -32,9 +32,14 @@ class _LossModule(nn.Module):
         self._losses = losses
 
     def forward(
-        self, x: Tensor, condition: Tensor | None, noise: Noise, further: tuple[float, ...]
+        self,
+        x: Tensor,
+        condition: Tensor | None,
+        labels: Tensor | None,
+        noise: Noise,
+        further: tuple[float, ...],
     ) -> Losses:
-        return self._losses(Batch(x, condition), noise, *further)
+        return self._losses(Batch(x, condition, labels), noise, *further)
 
 
 class Descent:
@@ -71,7 +76,7 @@ class Descent:
 
     def step(self, batch: Batch, noise: Noise, step: int, *further: float) -> Losses:
         """Take one step; returns the losses before it, and the gradient's norm if it is clipped."""
-        losses: Losses = self._module(batch.x, batch.condition, noise, further)
+        losses: Losses = self._module(batch.x, batch.condition, batch.labels, noise, further)
         self._optimizer.zero_grad()
         self._fabric.backward(losses["loss"])
         logged = {name: value.detach() for name, value in losses.items()}
@@ -95,27 +100,39 @@ class Descent:
         return logged
 
     def state(self) -> dict[str, Tensor]:
-        """The optimizer's memory, named `parameter number.quantity`."""
-        state = {
-            f"{index}.{name}": value
-            for index, memory in self._plain_optimizer.state_dict()["state"].items()
-            for name, value in memory.items()
-            if isinstance(value, Tensor)
-        }
+        state = optimizer_state(self._plain_optimizer)
         if self._history is not None:
             state |= {f"{k}.{MEAN}": mean for k, mean in enumerate(self._history.means)}
         return state
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        memories: dict[int, dict[str, Tensor]] = {}
-        for key, value in state.items():
-            index, _, name = key.partition(".")
-            if self._history is not None and name == MEAN:
-                self._history.means[int(index)].copy_(value)
-                continue
-            memories.setdefault(int(index), {})[name] = value
-        content = self._plain_optimizer.state_dict()
-        self._plain_optimizer.load_state_dict({**content, "state": memories})
+        of_history = {}
+        if self._history is not None:
+            of_history = {key: value for key, value in state.items() if key.endswith(f".{MEAN}")}
+            for key, value in of_history.items():
+                self._history.means[int(key.partition(".")[0])].copy_(value)
+        of_optimizer = {key: value for key, value in state.items() if key not in of_history}
+        restore_optimizer(self._plain_optimizer, of_optimizer)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's memory, named `parameter number.quantity`."""
+    return {
+        f"{index}.{name}": value
+        for index, memory in optimizer.state_dict()["state"].items()
+        for name, value in memory.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_state` gave."""
+    memories: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        index, _, name = key.partition(".")
+        memories.setdefault(int(index), {})[name] = value
+    content = optimizer.state_dict()
+    optimizer.load_state_dict({**content, "state": memories})
 
 
 def make_optimizer(

@@ -10,8 +10,10 @@ from sklearn.datasets import load_digits
 
 from models.errors import InvalidPicture
 from training.data import avataaars, load_data
+from training.data.dataset import Split
 from training.data.progress import silent
 from training.data.sets import faces, shapes
+from training.data.silhouettes import silhouettes
 from training.data.streams import normal_pairs, uniform_rows
 
 
@@ -293,3 +295,50 @@ def test_larger_digits_repeat_pixels_and_keep_their_split(size):
     step = size // 8
     assert np.array_equal(large.test.values[:, :, ::step, ::step], small.test.values)
     assert np.array_equal(large.test.values[:, :, step - 1 :: step, ::step], small.test.values)
+
+
+def test_silhouettes_of_shapes_are_the_sprites_without_grey():
+    grey, black_and_white = (
+        load_data("shapes", {"count": 20, "silhouettes": silhouettes}).splits
+        for silhouettes in (False, True)
+    )
+    rows = {
+        name: {each.attributes[k].tobytes(): each.values[k] for k in range(len(each))}
+        for name, each in (("grey", whole(grey)), ("black_and_white", whole(black_and_white)))
+    }
+    assert rows["grey"].keys() == rows["black_and_white"].keys()
+    for key, sprite in rows["grey"].items():
+        assert np.array_equal(rows["black_and_white"][key], np.where(sprite >= 128, 255, 0))
+
+
+def whole(splits):
+    """All rows of a data set as one split."""
+    parts = list(splits.values())
+    return Split(
+        np.concatenate([part.values for part in parts]),
+        None,
+        np.concatenate([part.attributes for part in parts]),
+    )
+
+
+def test_a_silhouette_is_what_is_not_the_white_around_it():
+    picture = np.full((2, 3, 5, 5), 255, np.uint8)
+    picture[0, :, 1:4, 1:4] = 7
+    picture[0, :, 2, 2] = 255  # an eye
+    picture[1, 0, 4, 0] = 254
+    found = silhouettes(picture)
+    assert found.shape == (2, 1, 5, 5)
+    wanted = np.zeros((2, 1, 5, 5), np.uint8)
+    wanted[0, 0, 1:4, 1:4] = 255
+    wanted[1, 0, 4, 0] = 255
+    assert np.array_equal(found, wanted)
+
+
+def test_silhouettes_of_faces_are_black_and_white_with_the_same_attributes():
+    coloured, outlined = (
+        load_data("faces", {"count": 12, "silhouettes": each}).train for each in (False, True)
+    )
+    assert outlined.values.shape[1:] == (1, 32, 32)
+    assert set(np.unique(outlined.values)) == {0, 255}
+    assert 0.2 < (outlined.values == 255).mean() < 0.9
+    assert coloured.values.shape[1:] == (3, 32, 32)

@@ -30,6 +30,7 @@ from training.data.cache import cache_folder, read_arrays, write_arrays
 from training.data.dataset import DataSet, Split
 from training.data.options import Seed, SplitOptions
 from training.data.progress import Progress
+from training.data.silhouettes import silhouettes
 from training.data.splits import split_by_digest
 
 Pictures = NDArray[np.uint8]
@@ -42,17 +43,21 @@ class Options(SplitOptions):
     size: Literal[32, 64, 128] = 32
     count: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     seed: Seed = 0
+    silhouettes: bool = False  # black and white, of what is not background
     workers: Annotated[int, Field(ge=0)] = 0  # processes; 0 is one a processor
 
 
 def load(options: Options, root: Path | None, progress: Progress) -> DataSet:
-    """Pictures (N, 3, size, size); the attributes of `avataaars.SCHEMA`."""
+    """Pictures (N, 3, size, size), or silhouettes (N, 1, size, size); the attributes of
+    `avataaars.SCHEMA`."""
     key = f"{options.size}px-{options.count}-seed{options.seed}-{drawing_version()}"
     path = cache_folder() / "faces" / f"{key}.npz"
     values = _read(path, options)
     if values is None:
         values = draw_faces(options, progress)
         write_arrays(path, {"values": values})
+    if options.silhouettes:
+        values = silhouettes(values)
     attributes = np.stack([attributes_of(options.seed, index) for index in range(options.count)])
     train, validation, test = split_by_digest(
         Split(values, None, attributes), options.validation_fraction, options.test_fraction

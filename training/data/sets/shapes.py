@@ -40,6 +40,7 @@ class Options(SplitOptions):
     size: Literal[32, 64] = 32
     count: Annotated[int, Field(ge=1, le=10_000_000)] = 5_000
     seed: Seed = 0
+    silhouettes: bool = False  # no grey pixels at the edges: each is 0 or 255
 
 
 def load(options: Options, root: Path | None, progress: Progress) -> DataSet:
@@ -50,6 +51,8 @@ def load(options: Options, root: Path | None, progress: Progress) -> DataSet:
         values[index, 0] = draw_sprite(row, options.size)
         if index % 500 == 0 or index == options.count - 1:
             progress("drawing shapes", index + 1, options.count)
+    if options.silhouettes:
+        values = np.where(values >= 128, 255, 0).astype(np.uint8)
     splits = split_by_digest(
         Split(values, None, factors), options.validation_fraction, options.test_fraction
     )
