@@ -10,7 +10,7 @@ STARTER_BUNDLES := $(STARTERS:%=bundles/%/config.json)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format verify verify-densities verify-autoencoders \
-	verify-adversarial verify-serving bench-serve clean
+	verify-adversarial verify-boltzmann verify-serving bench-serve clean
 
 help:
 	@echo "make demo     install, train three starter bundles, serve them on http://$(HOST):$(PORT)"
@@ -21,6 +21,7 @@ help:
 	@echo "make verify-densities  every likelihood of docs/results/densities.md, trained and measured (a day)"
 	@echo "make verify-autoencoders  the same of docs/results/autoencoders.md (half a day)"
 	@echo "make verify-adversarial  the same of docs/results/adversarial.md (half a day)"
+	@echo "make verify-boltzmann  likelihoods of Boltzmann machines and what pre-training does (a day)"
 	@echo "make verify-serving  the engine's promises against a real server (about twenty minutes)"
 	@echo "make bench-serve  measure the service beside other servers (SECONDS=8 a cell, ROUNDS=3; needs wrk)"
 
@@ -191,6 +192,28 @@ verify-adversarial: .venv/installed-dev
 		$(foreach part,$(PARTS),--set $(part).steps=2 --set $(part).batch_size=4) \
 		--out bundles/faces-progan-128-smoke --resume
 	$(BIN)/python -m verify.training_speed faces-dcgan
+
+# Exact likelihoods of few hidden units, annealed ones of many, deep machines, and what they begin.
+DEEP := mnist-dbn mnist-dbn-classes mnist-dbm
+FEW := mnist-rbm-16 mnist-rbm-16-uncentred mnist-rbm-20-cd mnist-rbm-20-cd-3 mnist-rbm-20-cd-25
+MANY := mnist-rbm mnist-rbm-cd-1 mnist-rbm-cd-3 mnist-rbm-pcd
+verify-boltzmann: .venv/installed-dev
+	$(call trained,mnist-rbm-16 mnist-rbm-20-cd mnist-rbm $(DEEP) mnist-pretrained-autoencoder)
+	$(BIN)/latentd train mnist-rbm-16 --set model.centred=false --resume \
+		--out bundles/mnist-rbm-16-uncentred --data-root $(VERIFY_DATA)
+	for k in 3 25; do $(BIN)/latentd train mnist-rbm-20-cd --set model.gibbs_steps=$$k --resume \
+		--out bundles/mnist-rbm-20-cd-$$k --data-root $(VERIFY_DATA) || exit; done
+	for k in 1 3; do $(BIN)/latentd train mnist-rbm --set model.gibbs_steps=$$k --resume \
+		--out bundles/mnist-rbm-cd-$$k --data-root $(VERIFY_DATA) || exit; done
+	$(BIN)/latentd train mnist-rbm --set 'model.negative="pcd"' --set model.gibbs_steps=1 --resume \
+		--out bundles/mnist-rbm-pcd --data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.boltzmann $(call bundles_of,$(FEW) $(MANY) $(DEEP)) \
+		--data-root $(VERIFY_DATA)
+	$(BIN)/python -m verify.table $(call bundles_of,mnist-pretrained-autoencoder mnist-autoencoder) \
+		--metrics test_reconstruction_squared_error
+	$(BIN)/python -m verify.pretraining --data-root $(VERIFY_DATA)
+	$(BIN)/latentd train shapes-shape-bm --resume
+	$(BIN)/python -m verify.rbm_speed --data-root $(VERIFY_DATA)
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
 verify-serving: .venv/installed-dev
