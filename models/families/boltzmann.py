@@ -12,7 +12,6 @@ less a log Z that annealed importance sampling has estimated when training ended
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, Self
 
 import torch
@@ -24,19 +23,14 @@ from models.capabilities import (
     Condition,
     Density,
     Encoder,
-    Inpainter,
-    Latent,
     LatentSpace,
     Likelihood,
     Posterior,
-    Sampler,
-    Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidInput
-from models.family import Family, FamilyConfig
 from models.learning import Batch, ClosedForm, Contrastive, Losses, Passes, Stage, Staged
 from models.networks.annealing import ladder, log_odds
+from models.networks.gibbs_family import GibbsConfig, GibbsFamily
 from models.networks.negative_phase import Respread
 from models.networks.pairwise import MOST_ENUMERATED, Pairwise, annealed, annealed_back
 from models.networks.pixel_units import OnOff, on_off
@@ -48,7 +42,7 @@ WATCHED_ROWS = 16  # of a batch, for the numbers that are logged
 MOST_SUMMED = 12  # hidden units whose states are gone over for each picture
 
 
-class BoltzmannConfig(FamilyConfig):
+class BoltzmannConfig(GibbsConfig):
     pixels: OnOff = "binary"  # grey ones refused by log_prob, or thresholded
     hidden: PositiveInt = 50
     lateral_visible: bool = True
@@ -63,7 +57,6 @@ class BoltzmannConfig(FamilyConfig):
     weight_cost: NonNegativeFloat = 0.0  # of the squared weights, biases left alone
     start_deviation: PositiveFloat = 0.01  # of the weights
 
-    sampling_steps: PositiveInt = 1000
     annealing_steps: PositiveInt = 5000
     annealing_chains: PositiveInt = 100
 
@@ -89,16 +82,13 @@ class BoltzmannConfig(FamilyConfig):
 
 
 class Boltzmann(
-    Family[BoltzmannConfig],
-    Sampler,
-    Latent,
-    Stepwise,
-    Inpainter,
+    GibbsFamily[BoltzmannConfig],
     Encoder,
     Density,
     Contrastive,
     Staged,
 ):
+    config_type = BoltzmannConfig
     inference = "closed_form"  # a fixed number of mean-field sweeps
 
     chains: Tensor
@@ -124,54 +114,14 @@ class Boltzmann(
 
     # Sampling: a step is a sweep of Gibbs updates over all units that are not clamped
 
-    @property
-    def default_steps(self) -> int:
-        return self.config.sampling_steps
-
-    @property
-    def largest_steps(self) -> int:
-        return 100_000
-
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.run_chains(noise, condition)
-
-    def begin(
-        self,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        self.check_condition(condition)
-        nothing = torch.zeros(len(noise), *self.config.shape, device=noise.device)
-        return self._begun(nothing, nothing.bool(), noise, steps)
-
-    def begin_inpainting(
-        self,
-        x: Tensor,
-        known: Tensor,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        """Known units are clamped, a grey pixel at its value."""
-        self.check_condition(condition)
-        self.check_known(x, known)
-        self.check_rows(x)
-        return self._begun(torch.where(known, x, torch.zeros_like(x)), known, noise, steps)
-
-    @torch.no_grad()
-    def _begun(self, given: Tensor, known: Tensor, noise: Noise, steps: int | None) -> Chains:
-        """Chains that begin at independent units: pixels of the data's means."""
-        steps = self.default_steps if steps is None else steps
-        if steps < 1:
-            raise InvalidInput(f"expected at least one step, got {steps}", "steps")
+    def first_states(
+        self, given: Tensor, known: Tensor, noise: Noise, condition: Condition | None
+    ) -> dict[str, Tensor]:
+        """Independent units: pixels of the data's means."""
         p = self._base().sigmoid()
         s = (noise.stream("first").uniform((self.machine.count,)).to(p) < p).to(p)
         clamped = self._clamped(known)
-        s = torch.where(clamped, self._with_hidden(self.pixels.of(given), s), s)
-        return Chains.begun({"units": s, "given": given, "known": known}, noise, steps)
+        return {"units": torch.where(clamped, self._with_hidden(self.pixels.of(given), s), s)}
 
     @torch.no_grad()
     def advance(self, chains: Chains) -> Chains:
@@ -218,16 +168,11 @@ class Boltzmann(
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         return (LatentSpace(name="hidden", shape=(self.config.hidden,), prior="fitted"),)
 
-    def draw(self, noise: Noise) -> Tensor:
-        """Hidden states, 0 or 1, at the end of a chain."""
-        chains = self.begin(noise)
-        while bool((chains.left > 0).any()):
-            chains = self.advance(chains)
+    def hidden_states(self, chains: Chains) -> Tensor:
         return chains.tensors["units"][:, self.dimensions :]
 
-    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
+    def shown(self, z: Tensor) -> Tensor:
         """Mean-field means of the pixels given hidden units."""
-        self.check_condition(condition)
         nothing = torch.zeros(len(z), *self.config.shape, device=z.device)
         s = torch.cat([nothing.flatten(1), z], dim=1)
         return self._pixels_given(s, self._clamped(nothing.bool()), nothing)

@@ -33,20 +33,16 @@ from models.capabilities import (
     Conditional,
     Density,
     Encoder,
-    Inpainter,
-    Latent,
     LatentSpace,
     Likelihood,
     Posterior,
-    Sampler,
-    Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidInput
-from models.family import Family, OptionalConditionConfig
+from models.family import OptionalConditionConfig
 from models.learning import Batch, ClosedForm, Contrastive, Losses, Passes, Stage, Staged
 from models.networks.annealing import data_bias
 from models.networks.deep_machine import DeepMachine, DoubledBipartite
+from models.networks.gibbs_family import GibbsConfig, GibbsFamily
 from models.networks.labelled_units import LabelledUnits
 from models.networks.layer_stack import (
     PartitionConfig,
@@ -66,7 +62,7 @@ from models.noise import Noise
 from models.steps import Chains, Steps, finished
 
 
-class DBMConfig(PartitionConfig, ContrastiveConfig, OptionalConditionConfig):
+class DBMConfig(GibbsConfig, PartitionConfig, ContrastiveConfig, OptionalConditionConfig):
     """Of a class-conditional one the data's attribute must be one of named values.
 
     What the layers learn by themselves, by plain contrastive divergence, takes `negative`,
@@ -82,8 +78,6 @@ class DBMConfig(PartitionConfig, ContrastiveConfig, OptionalConditionConfig):
     mean_field_steps: PositiveInt = 50  # at most, once it has learned
     # Mean field ends where no unit's mean moves by more.
     mean_field_tolerance: Annotated[float, Field(gt=0, lt=1)] = 1e-4
-
-    sampling_steps: PositiveInt = 1000
 
     @model_validator(mode="after")
     def _fits_the_data(self) -> Self:
@@ -116,17 +110,14 @@ class DBMConfig(PartitionConfig, ContrastiveConfig, OptionalConditionConfig):
 
 
 class DBM(
-    Family[DBMConfig],
-    Sampler,
-    Latent,
-    Stepwise,
-    Inpainter,
+    GibbsFamily[DBMConfig],
     Encoder,
     Density,
     Conditional,
     AttributeClassifier,
     Staged,
 ):
+    config_type = DBMConfig
     inference = "closed_form"  # at most so many mean-field steps
     maximum_effort = 10_000
 
@@ -182,70 +173,24 @@ class DBM(
     # Sampling: a step draws the odd layers given the even ones, then the even ones
 
     @property
-    def default_steps(self) -> int:
-        return self.config.sampling_steps
-
-    @property
-    def largest_steps(self) -> int:
-        return 100_000
-
-    @property
     def condition_schema(self) -> ConditionSchema:
         return self.config.condition
 
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.run_chains(noise, condition)
-
-    def begin(
-        self,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        nothing = torch.zeros(len(noise), *self.config.shape, device=noise.device)
-        return self._begun(nothing, nothing.bool(), noise, condition, steps)
-
-    def begin_inpainting(
-        self,
-        x: Tensor,
-        known: Tensor,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        """Known pixels are clamped: each step draws all other units given them."""
-        self.check_rows(x)
-        self.check_known(x, known)
-        kept = torch.where(known, x, torch.zeros_like(x))
-        return self._begun(kept, known, noise, condition, steps)
-
-    def _begun(
-        self,
-        kept: Tensor,
-        known: Tensor,
-        noise: Noise,
-        condition: Condition | None,
-        steps: int | None,
-    ) -> Chains:
-        condition = self.check_condition(condition)
-        steps = self.default_steps if steps is None else steps
-        if steps < 1:
-            raise InvalidInput(f"expected at least one step, got {steps}", "steps")
+    def first_states(
+        self, given: Tensor, known: Tensor, noise: Noise, condition: Condition | None
+    ) -> dict[str, Tensor]:
+        """Pixels of the data's means, each by itself, and what is inferred from them in one
+        pass."""
         machine, learner = self.machine, self.learners[0]
-        # Pixels of the data's means, each by itself, and what is inferred from them in one pass.
         t = data_bias(learner.machine, learner.data_mean) - machine.visible.bias
         drawn = machine.visible.draw(t.expand(len(noise), -1), noise.stream("first"))
-        v = torch.where(self.pixels.known(known), self.pixels.of(kept), drawn)
+        v = torch.where(self.pixels.known(known), self.pixels.of(given), drawn)
         states, u = machine.upward(v, condition), noise.stream("first hidden")
-        tensors = {"layer_0": v, "x": kept, "known": known}
+        tensors = {"layer_0": v}
         for layer in range(1, machine.depth + 1):
             mean = states[layer]
             tensors[f"layer_{layer}"] = (u.uniform(mean.shape[1:]).to(mean) < mean).to(mean)
-        if condition is not None:
-            tensors["condition"] = condition
-        return Chains.begun(tensors, noise, steps)
+        return tensors
 
     @torch.no_grad()
     def advance(self, chains: Chains) -> Chains:
@@ -254,14 +199,6 @@ class DBM(
         drawn, _ = self.machine.gibbs_step(states, kept.get("condition"), chains.noise("gibbs"))
         drawn[0] = torch.where(self.pixels.known(kept["known"]), states[0], drawn[0])
         return chains.advanced(dict(zip(names, drawn, strict=True)))
-
-    def finish(self, chains: Chains) -> Tensor:
-        """E[x | h_1] of the last step: pictures without its noise."""
-        shown = self._shown(chains.tensors["layer_1"])
-        return torch.where(chains.tensors["known"], chains.tensors["x"], shown)
-
-    def _shown(self, h: Tensor) -> Tensor:
-        return self.pixels.show(self.machine.visible.mean(self.machine.visible_inputs(h)))
 
     # Codes: the hidden layer next to the pixels, which alone they depend on
 
@@ -274,17 +211,12 @@ class DBM(
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         return (LatentSpace(name="hidden", shape=(self.config.hidden[0],), prior="fitted"),)
 
-    def draw(self, noise: Noise) -> Tensor:
-        """Hidden units, 0 or 1, at the end of a chain."""
-        chains = self.begin(noise)
-        while bool((chains.left > 0).any()):
-            chains = self.advance(chains)
+    def hidden_states(self, chains: Chains) -> Tensor:
         return chains.tensors["layer_1"]
 
     @torch.no_grad()
-    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
-        self.check_condition(condition)
-        return self._shown(z)
+    def shown(self, z: Tensor) -> Tensor:
+        return self.pixels.show(self.machine.visible.mean(self.machine.visible_inputs(z)))
 
     @torch.no_grad()
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:

@@ -35,20 +35,16 @@ from models.capabilities import (
     Conditional,
     Density,
     Encoder,
-    Inpainter,
-    Latent,
     LatentSpace,
     Likelihood,
     Posterior,
-    Sampler,
-    Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidInput
-from models.family import Family, OptionalConditionConfig
+from models.family import OptionalConditionConfig
 from models.learning import Batch, ClosedForm, Contrastive, Losses, Passes, Stage, Staged
 from models.networks.annealing import data_bias
 from models.networks.bipartite import Bipartite
+from models.networks.gibbs_family import GibbsConfig, GibbsFamily
 from models.networks.labelled_units import class_scores, of_class
 from models.networks.layer_stack import (
     PartitionConfig,
@@ -69,14 +65,12 @@ from models.noise import Noise
 from models.steps import Chains, Steps, finished
 
 
-class DBNConfig(PartitionConfig, ContrastiveConfig, OptionalConditionConfig):
+class DBNConfig(GibbsConfig, PartitionConfig, ContrastiveConfig, OptionalConditionConfig):
     """Of a class-conditional one the data's attribute must be one of named values."""
 
     visible: VisibleKind = "binary"
     hidden: Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=12)] = (500, 2000)
     wake_sleep: bool = True  # whether all layers learn together in the end
-
-    sampling_steps: PositiveInt = 1000
 
     @model_validator(mode="after")
     def _fits_the_data(self) -> Self:
@@ -105,17 +99,14 @@ class DBNConfig(PartitionConfig, ContrastiveConfig, OptionalConditionConfig):
 
 
 class DBN(
-    Family[DBNConfig],
-    Sampler,
-    Latent,
-    Stepwise,
-    Inpainter,
+    GibbsFamily[DBNConfig],
     Encoder,
     Density,
     Conditional,
     AttributeClassifier,
     Staged,
 ):
+    config_type = DBNConfig
     inference = "amortised"
     maximum_effort = 10_000
 
@@ -204,67 +195,17 @@ class DBN(
     # Sampling: a step is a Gibbs step of the memory
 
     @property
-    def default_steps(self) -> int:
-        return self.config.sampling_steps
-
-    @property
-    def largest_steps(self) -> int:
-        return 100_000
-
-    @property
     def condition_schema(self) -> ConditionSchema:
         return self.config.condition
 
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.run_chains(noise, condition)
-
-    def begin(
-        self,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        nothing = torch.zeros(len(noise), *self.config.shape, device=noise.device)
-        return self._begun(nothing, nothing.bool(), noise, condition, steps)
-
-    def begin_inpainting(
-        self,
-        x: Tensor,
-        known: Tensor,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        """Each step infers features of the picture, takes a Gibbs step of the memory, and draws the
-        pixels that are not known on the way down. As inference is not exact, neither are chains:
-        they come to the conditional law as nearly as the bound is tight."""
-        self.check_rows(x)
-        self.check_known(x, known)
-        kept = torch.where(known, x, torch.zeros_like(x))
-        return self._begun(kept, known, noise, condition, steps)
-
-    def _begun(
-        self,
-        kept: Tensor,
-        known: Tensor,
-        noise: Noise,
-        condition: Condition | None,
-        steps: int | None,
-    ) -> Chains:
-        condition = self.check_condition(condition)
-        steps = self.default_steps if steps is None else steps
-        if steps < 1:
-            raise InvalidInput(f"expected at least one step, got {steps}", "steps")
+    def first_states(
+        self, given: Tensor, known: Tensor, noise: Noise, condition: Condition | None
+    ) -> dict[str, Tensor]:
+        """Features and pixels of the means that each machine learned from, each unit by itself."""
         features = self._first(self.memory, noise.stream("first"))[:, : self.width]
-        mask = self.pixels.known(known)
         others = self._first(self.machines[0], noise.stream("first pixels"))
-        v = torch.where(mask, self.pixels.of(kept), others)
-        tensors = {"features": features, "x": kept, "known": known, "v": v}
-        if condition is not None:
-            tensors["condition"] = condition
-        return Chains.begun(tensors, noise, steps)
+        v = torch.where(self.pixels.known(known), self.pixels.of(given), others)
+        return {"features": features, "v": v}
 
     def _first(self, machine: Bipartite, noise: Noise) -> Tensor:
         """Visible states of the data's means, each unit by itself."""
@@ -274,6 +215,9 @@ class DBN(
 
     @torch.no_grad()
     def advance(self, chains: Chains) -> Chains:
+        """To complete a picture, features of it are inferred before the memory's step, and pixels
+        drawn on the way down after it. As inference is not exact, neither are chains: they come to
+        the conditional law as nearly as the bound is tight."""
         kept = chains.tensors
         features, v, mask = kept["features"], kept["v"], self.pixels.known(kept["known"])
         completes = mask.any(dim=1, keepdim=True)
@@ -292,10 +236,6 @@ class DBN(
         h = self.memory.draw_hidden(v, noise)
         return self.memory.draw_visible(h, noise)[:, : self.width]
 
-    def finish(self, chains: Chains) -> Tensor:
-        shown = self.pixels.show(self.generate(chains.tensors["features"]))
-        return torch.where(chains.tensors["known"], chains.tensors["x"], shown)
-
     # Codes: states of the memory's features
 
     @property
@@ -307,16 +247,11 @@ class DBN(
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         return (LatentSpace(name="features", shape=(self.width,), prior="fitted"),)
 
-    def draw(self, noise: Noise) -> Tensor:
-        """Features, 0 or 1, at the end of a chain."""
-        chains = self.begin(noise)
-        while bool((chains.left > 0).any()):
-            chains = self.advance(chains)
+    def hidden_states(self, chains: Chains) -> Tensor:
         return chains.tensors["features"]
 
     @torch.no_grad()
-    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
-        self.check_condition(condition)
+    def shown(self, z: Tensor) -> Tensor:
         return self.pixels.show(self.generate(z))
 
     @torch.no_grad()

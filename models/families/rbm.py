@@ -11,7 +11,6 @@ a side is small enough, else by annealed importance sampling from below and from
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, Self
 
 import torch
@@ -23,20 +22,15 @@ from models.capabilities import (
     Density,
     Dictionary,
     Encoder,
-    Inpainter,
-    Latent,
     LatentSpace,
     Likelihood,
     Posterior,
-    Sampler,
-    Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidInput
-from models.family import Family
 from models.learning import Batch, ClosedForm, Contrastive, Losses, Passes, Stage, Staged
 from models.networks.annealing import annealed, annealed_back, data_bias, ladder
 from models.networks.bipartite import Bipartite
+from models.networks.gibbs_family import GibbsConfig, GibbsFamily
 from models.networks.pixel_units import (
     LevelPixels,
     OnOff,
@@ -57,14 +51,13 @@ from models.steps import Chains
 BACK_CHAINS = 100
 
 
-class RBMConfig(ContrastiveConfig):
+class RBMConfig(GibbsConfig, ContrastiveConfig):
     # softmax: each pixel is one of `levels`, which stand for neighbouring ones of its 256.
     visible: Literal["bernoulli", "gaussian", "softmax"] = "bernoulli"
     pixels: OnOff = "binary"  # of bernoulli units: grey ones refused by log_prob, or thresholded
     levels: Literal[2, 4, 8, 16, 32, 64, 128, 256] = 16
     hidden: PositiveInt = 500
 
-    sampling_steps: PositiveInt = 1000
     annealing_steps: PositiveInt = 10_000
     annealing_chains: PositiveInt = 100
 
@@ -88,17 +81,14 @@ class RBMConfig(ContrastiveConfig):
 
 
 class RBM(
-    Family[RBMConfig],
-    Sampler,
-    Latent,
-    Stepwise,
-    Inpainter,
+    GibbsFamily[RBMConfig],
     Encoder,
     Density,
     Dictionary,
     Contrastive,
     Staged,
 ):
+    config_type = RBMConfig
     inference = "closed_form"
 
     log_partition: Tensor
@@ -118,56 +108,15 @@ class RBM(
 
     # Sampling: chains of hidden states; a step is a Gibbs step, visible units and then hidden ones
 
-    @property
-    def default_steps(self) -> int:
-        return self.config.sampling_steps
-
-    @property
-    def largest_steps(self) -> int:
-        return 100_000
-
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.run_chains(noise, condition)
-
-    def begin(
-        self,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        self.check_condition(condition)
-        nothing = torch.zeros(len(noise), *self.config.shape, device=noise.device)
-        return self._begun(nothing, nothing.bool(), noise, steps)
-
-    def begin_inpainting(
-        self,
-        x: Tensor,
-        known: Tensor,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        """Known units are clamped: each step draws the others given the hidden ones. A grey pixel
-        is clamped at its value."""
-        self.check_condition(condition)
-        self.check_known(x, known)
-        self.check_rows(x)
-        return self._begun(torch.where(known, x, torch.zeros_like(x)), known, noise, steps)
-
-    @torch.no_grad()
-    def _begun(self, given: Tensor, known: Tensor, noise: Noise, steps: int | None) -> Chains:
-        """Chains that begin at visible states without hidden ones' influence, of the data's
-        means."""
-        steps = self.default_steps if steps is None else steps
-        if steps < 1:
-            raise InvalidInput(f"expected at least one step, got {steps}", "steps")
+    def first_states(
+        self, given: Tensor, known: Tensor, noise: Noise, condition: Condition | None
+    ) -> dict[str, Tensor]:
+        """Visible states without hidden ones' influence, of the data's means, and what hidden ones
+        make of them."""
         inputs = data_bias(self.machine, self.learner.data_mean) - self.machine.visible.bias
         first = self.machine.visible.draw(inputs.expand(len(noise), -1), noise.stream("first"))
         v = torch.where(self.pixels.known(known), self.pixels.of(given), first)
-        h = self.machine.draw_hidden(v, noise.stream("first hidden"))
-        return Chains.begun({"hidden": h, "given": given, "known": known}, noise, steps)
+        return {"hidden": self.machine.draw_hidden(v, noise.stream("first hidden"))}
 
     @torch.no_grad()
     def advance(self, chains: Chains) -> Chains:
@@ -176,26 +125,16 @@ class RBM(
         v = torch.where(self.pixels.known(known), self.pixels.of(given), drawn)
         return chains.advanced({"hidden": self.machine.draw_hidden(v, chains.noise("hidden"))})
 
-    def finish(self, chains: Chains) -> Tensor:
-        """E[x | h]: pictures without the noise of a last draw."""
-        shown = self.decode(chains.tensors["hidden"])
-        return torch.where(chains.tensors["known"], chains.tensors["given"], shown)
-
     # Codes: hidden units
 
     @property
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         return (LatentSpace(name="hidden", shape=(self.config.hidden,), prior="fitted"),)
 
-    def draw(self, noise: Noise) -> Tensor:
-        """Hidden states, 0 or 1, at the end of a chain."""
-        chains = self.begin(noise)
-        while bool((chains.left > 0).any()):
-            chains = self.advance(chains)
+    def hidden_states(self, chains: Chains) -> Tensor:
         return chains.tensors["hidden"]
 
-    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
-        self.check_condition(condition)
+    def shown(self, z: Tensor) -> Tensor:
         return self.pixels.show(self.machine.visible_mean(z))
 
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:

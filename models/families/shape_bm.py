@@ -16,7 +16,6 @@ its own input doubled.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Self
 
 import torch
@@ -36,20 +35,15 @@ from models.capabilities import (
     Density,
     Dictionary,
     Encoder,
-    Inpainter,
-    Latent,
     LatentSpace,
     Likelihood,
     Posterior,
-    Sampler,
-    Stepwise,
 )
 from models.conditions import ConditionSchema
-from models.errors import InvalidInput
-from models.family import Family, FamilyConfig
 from models.learning import Batch, ClosedForm, Contrastive, Losses, Passes, Stage, Staged
 from models.networks.annealing import annealed, annealed_back, ladder, log_odds
 from models.networks.bipartite import Bipartite
+from models.networks.gibbs_family import GibbsConfig, GibbsFamily
 from models.networks.negative_phase import Respread
 from models.networks.pixel_units import OnOff, on_off
 from models.networks.visible_units import BernoulliUnits, all_states
@@ -61,7 +55,7 @@ WATCHED_ROWS = 16  # of a batch, for the numbers that are logged
 MOST_SUMMED = 10  # second-layer units whose states are gone over for each picture
 
 
-class ShapeBMConfig(FamilyConfig):
+class ShapeBMConfig(GibbsConfig):
     pixels: OnOff = "binary"  # grey ones refused by log_prob, or thresholded
     overlap: NonNegativeInt = 4  # pixels that neighbouring patches share
     patch_units: PositiveInt = 100  # of the first layer, for each patch
@@ -76,7 +70,6 @@ class ShapeBMConfig(FamilyConfig):
     sparsity_cost: NonNegativeFloat = 0.0
     start_deviation: PositiveFloat = 0.01  # of the weights
 
-    sampling_steps: PositiveInt = 1000
     annealing_steps: PositiveInt = 10_000
     annealing_chains: PositiveInt = 100
 
@@ -111,17 +104,14 @@ class ShapeBMConfig(FamilyConfig):
 
 
 class ShapeBM(
-    Family[ShapeBMConfig],
-    Sampler,
-    Latent,
-    Stepwise,
-    Inpainter,
+    GibbsFamily[ShapeBMConfig],
     Encoder,
     Density,
     Dictionary,
     Contrastive,
     Staged,
 ):
+    config_type = ShapeBMConfig
     inference = "closed_form"  # a fixed number of mean-field sweeps
 
     chains: Tensor
@@ -142,55 +132,15 @@ class ShapeBM(
     # Sampling: chains of first-layer states; a step draws picture and top given them, and then
     # them anew
 
-    @property
-    def default_steps(self) -> int:
-        return self.config.sampling_steps
-
-    @property
-    def largest_steps(self) -> int:
-        return 100_000
-
-    def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
-        return self.run_chains(noise, condition)
-
-    def begin(
-        self,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        self.check_condition(condition)
-        nothing = torch.zeros(len(noise), *self.config.shape, device=noise.device)
-        return self._begun(nothing, nothing.bool(), noise, steps)
-
-    def begin_inpainting(
-        self,
-        x: Tensor,
-        known: Tensor,
-        noise: Noise,
-        condition: Condition | None = None,
-        steps: int | None = None,
-        options: Mapping[str, float] | None = None,
-    ) -> Chains:
-        """Known pixels are clamped, a grey one at its value."""
-        self.check_condition(condition)
-        self.check_known(x, known)
-        self.check_rows(x)
-        return self._begun(torch.where(known, x, torch.zeros_like(x)), known, noise, steps)
-
-    @torch.no_grad()
-    def _begun(self, given: Tensor, known: Tensor, noise: Noise, steps: int | None) -> Chains:
-        """Chains that begin at independent pixels of the data's means."""
-        steps = self.default_steps if steps is None else steps
-        if steps < 1:
-            raise InvalidInput(f"expected at least one step, got {steps}", "steps")
+    def first_states(
+        self, given: Tensor, known: Tensor, noise: Noise, condition: Condition | None
+    ) -> dict[str, Tensor]:
+        """Independent pixels of the data's means, and a first layer drawn from them."""
         v = _drawn(self.data_mean.expand(len(noise), -1), noise.stream("first"))
         v = torch.where(self.pixels.known(known), self.pixels.of(given), v)
         # Without a top to ask, the picture counts twice, as when the layer was learned alone.
         p = (2 * self.first.inputs_up(v) + self.first.hidden_bias).sigmoid()
-        h = _drawn(p, noise.stream("first hidden"))
-        return Chains.begun({"hidden": h, "given": given, "known": known}, noise, steps)
+        return {"hidden": _drawn(p, noise.stream("first hidden"))}
 
     @torch.no_grad()
     def advance(self, chains: Chains) -> Chains:
@@ -201,11 +151,6 @@ class ShapeBM(
         top = _drawn(self.second.mean(h), chains.noise("top"))
         hidden = _drawn(self._hidden_mean(v, top), chains.noise("hidden"))
         return chains.advanced({"hidden": hidden})
-
-    def finish(self, chains: Chains) -> Tensor:
-        """E[x | h1]: pictures without the noise of a last draw."""
-        shown = self.decode(chains.tensors["hidden"])
-        return torch.where(chains.tensors["known"], chains.tensors["given"], shown)
 
     def _hidden_mean(self, v: Tensor, top: Tensor) -> Tensor:
         inputs = self.first.inputs_up(v) + self.second.inputs_down(top)
@@ -218,15 +163,10 @@ class ShapeBM(
         width = self.first.hidden_count
         return (LatentSpace(name="patches", shape=(width,), prior="fitted"),)
 
-    def draw(self, noise: Noise) -> Tensor:
-        """First-layer states, 0 or 1, at the end of a chain."""
-        chains = self.begin(noise)
-        while bool((chains.left > 0).any()):
-            chains = self.advance(chains)
+    def hidden_states(self, chains: Chains) -> Tensor:
         return chains.tensors["hidden"]
 
-    def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
-        self.check_condition(condition)
+    def shown(self, z: Tensor) -> Tensor:
         return self.pixels.show(self.first.picture_mean(z))
 
     def encode(self, x: Tensor, condition: Condition | None = None) -> Posterior:
