@@ -63,11 +63,19 @@ def mixed(split: Split) -> Split:
     return split.take(order)
 
 
-def digit_judge(data: DataSet) -> nn.Sequential:
-    """A classifier of labelled digits."""
+def at_most(x: Tensor, size: int) -> Tensor:
+    """Pictures (B, C, H, W) of that many pixels across, smaller ones as they are."""
+    if x.shape[-1] <= size:
+        return x
+    return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True)
+
+
+def digit_judge(data: DataSet, largest: int | None = None) -> nn.Sequential:
+    """A classifier of labelled digits, of larger ones at `largest` pixels."""
     train, schema = data.train.take(np.arange(DIGITS)), ConditionSchema.of_classes(data.classes)
     y = encoded(schema, train.labels[:, None].astype(np.float32))
-    return trained_classifier(torch.from_numpy(train.values).float() / 255, y, schema)
+    x = torch.from_numpy(train.values).float() / 255
+    return trained_classifier(x if largest is None else at_most(x, largest), y, schema)
 
 
 @torch.no_grad()
