@@ -161,6 +161,7 @@ DOTS := gan minibatch-gan wgan wgan-gp
 SEEDS := 1 2 3 4 5
 DENSE := --set model.dense_generator=true --set model.hidden=[512,512,512,512] \
 	--set model.generator_normalisation=none
+UNSTABLE := gan-32-dense wgan-dense gan-32-unnormalised wgan-unnormalised
 FRAMES := 100 500 2000 10000
 GROWING := a b c d e-discrimination e f g
 PARTS := training $(foreach side,8 16 32 64 128,stages.fade_$(side) stages.hold_$(side))
@@ -181,9 +182,19 @@ verify-adversarial: .venv/installed-dev
 			--resume || exit; \
 		$(BIN)/latentd train faces-$$family --set model.generator_normalisation=none \
 			--out bundles/faces-$$family-unnormalised --resume || exit; done
+	$(BIN)/python -m verify.side_by_side $(foreach name,$(UNSTABLE),bundles/faces-$(name)/samples.png) \
+		--picture docs/images/stability.png
 	$(BIN)/python -m verify.gan_table $(addprefix bundles/mnist-,$(GAMES)) --data-root $(VERIFY_DATA)
-	$(BIN)/python -m verify.gan_table $(addprefix bundles/faces-,$(GAMES) gan-32-dense wgan-dense \
-		gan-32-unnormalised wgan-unnormalised)
+	$(BIN)/python -m verify.gan_table $(addprefix bundles/faces-,$(GAMES) $(UNSTABLE))
+	for data in mnist faces; do \
+		for game in gan-32:2000 improved-gan:1100 wgan:700 wgan-gp:450; do \
+			recipe=$$data-$${game%:*}; \
+			$(BIN)/latentd train $$recipe --set data.options.size=64 --set model.channels=8 \
+				--set training.steps=$${game#*:} --out bundles/$${recipe%-32}-64 \
+				--resume --data-root $(VERIFY_DATA) || exit; done; \
+		$(BIN)/latentd train $$data-progan-64 --resume --data-root $(VERIFY_DATA) || exit; \
+		$(BIN)/python -m verify.gan_table --data-root $(VERIFY_DATA) \
+			$$(printf "bundles/$$data-%s-64 " gan improved-gan wgan wgan-gp progan) || exit; done
 	$(BIN)/python -m verify.gan_table bundles/mnist-dcgan-64 --count 16384 --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.growing_ablation --rows $(GROWING)
 	$(BIN)/python -m verify.gan_table $(addprefix bundles/growing-,$(GROWING))
