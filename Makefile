@@ -224,6 +224,12 @@ verify-boltzmann: .venv/installed-dev
 		--metrics test_reconstruction_squared_error
 	$(BIN)/python -m verify.pretraining --data-root $(VERIFY_DATA)
 	$(BIN)/latentd train shapes-shape-bm --resume
+	$(BIN)/python -m verify.boltzmann_pictures filters bundles/mnist-rbm \
+		--picture docs/images/rbm-filters.png
+	$(BIN)/python -m verify.boltzmann_pictures classes bundles/mnist-dbn-classes \
+		--picture docs/images/dbn-classes.png
+	$(BIN)/python -m verify.boltzmann_pictures completions bundles/shapes-shape-bm \
+		--picture docs/images/shape-completions.png
 	$(BIN)/python -m verify.rbm_speed --data-root $(VERIFY_DATA)
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
