@@ -230,6 +230,7 @@ verify-boltzmann: .venv/installed-dev
 		--picture docs/images/dbn-classes.png
 	$(BIN)/python -m verify.boltzmann_pictures completions bundles/shapes-shape-bm \
 		--picture docs/images/shape-completions.png
+	$(BIN)/python -m verify.annealing_seeds
 	$(BIN)/python -m verify.rbm_speed --data-root $(VERIFY_DATA)
 
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
