@@ -465,6 +465,32 @@ class AttributeClassifier(Capability):
         """Pictures (B, C, H, W) to vectors (B, width of the schema): one-hot, 0 or 1, positions."""
 
 
+class Evaluator(Capability):
+    """Looks at pictures for metrics: its features say how near sets of pictures are, and the classes
+    that it sees whether they are of something. What it says compares with no other's."""
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) in [0, 1], of any size that it `accepts`, to (B, D)."""
+
+    @property
+    @abstractmethod
+    def has_classes(self) -> bool:
+        """Whether it tells classes at all."""
+
+    @abstractmethod
+    def class_probabilities(self, x: Tensor) -> Tensor:
+        """Pictures to (B, K), rows summing to 1.
+
+        Raises:
+            NotSupported: it tells no classes.
+        """
+
+    @abstractmethod
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Whether it can look at rows of this shape."""
+
+
 CAPABILITIES: dict[str, type[Capability]] = {
     capability.__name__: capability for capability in Capability.__subclasses__()
 }
