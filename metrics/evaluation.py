@@ -12,7 +12,7 @@ from metrics.gathering import Asked, Gatherer, Sizes
 from metrics.metric import Metric
 from metrics.registry import all_metrics, metric
 from metrics.results import Evaluation, EvaluatorUsed, MetricResult
-from models.bundle import Bundle
+from models.bundle import WEIGHTS, Bundle
 from models.errors import InvalidInput
 
 # Yields questions, and is sent their answers; yields each result as soon as it is there.
@@ -73,6 +73,7 @@ def evaluating(
     return Evaluation(
         model=name,
         digest=subject.digest,
+        weights=subject.description.files[WEIGHTS],
         family=subject.description.family,
         n=sizes.n,
         seed=sizes.seed,

@@ -74,10 +74,16 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, and how far the phase that it belongs to is, in rows."""
+    """A question, and how far the phase that it belongs to is.
+
+    Args:
+        rows: that the question is about.
+        done, total: rows of the phase that were asked for before it, and in all.
+    """
 
     question: Question
     phase: Need
+    rows: int
     done: int
     total: int
 
@@ -302,7 +308,7 @@ class Gatherer:
         parts: list[Likelihood] = []
         for rows in _parts(len(x)):
             score = Score(x[rows], self.sizes.seed, rows.start, self.sizes.effort, _at(y, rows))
-            parts.append((yield Asked(score, "likelihood", rows.start, len(x))))
+            parts.append((yield Asked(score, "likelihood", len(score.x), rows.start, len(x))))
         self.evidence.likelihood = Likelihood(
             torch.cat([each.nats.double() for each in parts]),
             parts[0].kind,
@@ -434,8 +440,8 @@ def _in_parts(
     """The answers to a question about each part of so many rows, joined."""
     found: list[Tensor] = []
     for rows in _parts(count):
-        asked = Asked(question(rows), phase, before + rows.start, total or count)
-        found.append((yield asked))
+        done, size = before + rows.start, _length(rows)
+        found.append((yield Asked(question(rows), phase, size, done, total or count)))
     return torch.cat(found)
 
 

@@ -42,14 +42,16 @@ class MetricResult(BaseModel):
 class Evaluation(BaseModel):
     """All numbers of one evaluation of one bundle.
 
-    The same bundle, evaluator, seed and sizes give the same `results`, `seconds` aside. `refused`
-    says of each metric that was asked for and cannot be had, why.
+    The same bundle, evaluator, seed and sizes give the same `results`, `seconds` aside. `digest` is
+    the bundle's, `weights` the SHA-256 of its weights, which stays when notes are added to it.
+    `refused` says of each metric that was asked for and cannot be had, why.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     digest: str
+    weights: str
     family: str
     n: int
     seed: int

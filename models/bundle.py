@@ -40,7 +40,8 @@ CARD = "README.md"
 GRID = "samples.png"
 ANIMATION = "training.webp"
 DIRECTIONS = "directions.safetensors"
-FILES = (WEIGHTS, REFERENCE, CARD, GRID, ANIMATION, DIRECTIONS)
+EVALUATION = "evaluation.json"
+FILES = (WEIGHTS, REFERENCE, CARD, GRID, ANIMATION, DIRECTIONS, EVALUATION)
 
 DRAWS = (torch.Tensor.normal_, torch.Tensor.uniform_)  # that initialisation is made of
 
@@ -185,6 +186,35 @@ def save_bundle(
         metrics=dict(metrics or {}),
         files={name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
+    return _write(path, description, contents)
+
+
+def annotate_bundle(path: Path | str, *, evaluation: bytes, card: str) -> str:
+    """Write an evaluation and a card that tells of it into a bundle; an earlier one is replaced.
+
+    Nothing that it computes changes, but its digest does, which is over all of its files.
+
+    Args:
+        evaluation: the content of evaluation.json.
+        card: the whole new model card.
+    Returns:
+        The new digest.
+    Raises:
+        BundleNotFound, BundleCorrupt: as `load_bundle`.
+        BundleError: the path cannot be written.
+    """
+    path = Path(path)
+    description, _ = read_description(path)
+    contents = {
+        name: _read_checked(path, name, expected) for name, expected in description.files.items()
+    }
+    contents |= {EVALUATION: evaluation, CARD: card.encode()}
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    return _write(path, description.model_copy(update={"files": files}), contents)
+
+
+def _write(path: Path, description: Description, contents: Mapping[str, bytes]) -> str:
+    """A bundle's files in one piece, and its digest."""
     text, digest = _seal(description.model_dump(mode="json"))
     try:
         with new_directory(path) as directory:

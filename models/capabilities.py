@@ -466,8 +466,8 @@ class AttributeClassifier(Capability):
 
 
 class Evaluator(Capability):
-    """Looks at pictures for metrics: its features say how near sets of pictures are, and the classes
-    that it sees whether they are of something. What it says compares with no other's."""
+    """Looks at pictures for metrics: its features say how near sets of pictures are, its classes
+    whether they are of something. What it says compares with no other's."""
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:

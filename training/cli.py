@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from models.errors import LatentdError
 from training.commands import data
+from training.commands.evaluate import evaluate
 from training.commands.families import families
 from training.commands.inspect import inspect
 from training.commands.recipes import recipes
@@ -54,6 +55,7 @@ app.command()(families)
 app.add_typer(data.app, name="data")
 app.command()(inspect)
 app.command()(sample)
+app.command()(evaluate)
 app.command(
     # The service has its own options, and its own help about them.
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
