@@ -1,0 +1,40 @@
+"""Whether our numbers say what the book's marks say."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Literal
+
+from training.report.book import Mark
+from training.report.columns import Column
+from training.report.records import Record
+
+FEWEST = 4  # models with the number, else a middle says nothing
+
+RULE = (
+    "Beside a tick of the book's stands = where our number is better than the median of its "
+    "column, beside a cross where it is not; else ≠. The median is of the models of the same "
+    f"table, at least {FEWEST} of them. A likelihood deserves a tick where it is exact. Beside a "
+    "question mark nothing stands. What is better than the middle changes with who else is there: "
+    "the numbers say more than the marks."
+)
+
+
+def verdict(
+    record: Record, column: Column, mark: Mark | None, table: Sequence[Record]
+) -> Literal["agrees", "differs"] | None:
+    """Of a model whose family the book has a tick or a cross for; None where there is none, or
+    nothing to compare."""
+    cell = column.cell(record)
+    if cell is None or mark not in ("yes", "no"):
+        return None
+    if column.key == "likelihood_kind":
+        is_good = record.scoring is not None and record.scoring.kind == "exact"
+    else:
+        others = [found.value for each in table if (found := column.cell(each)) is not None]
+        if len(others) < FEWEST or column.better == "neither":
+            return None
+        middle = statistics.median(others)
+        is_good = cell.value > middle if column.better == "higher" else cell.value < middle
+    return "agrees" if is_good == (mark == "yes") else "differs"
