@@ -1,8 +1,8 @@
 """What a family says about how it is learned.
 
 A family says *what* is learned, by one of the first three classes here; the algorithms of the
-training room say *when* and in which order. Every family names one of them on its class line. One
-that is learned in several parts, each with an end of its own, is `Staged` too.
+training room say *when* and in which order. Every family names one of them on its class line, or
+`Given`. One that is learned in several parts, each with an end of its own, is `Staged` too.
 """
 
 from __future__ import annotations
@@ -171,3 +171,7 @@ class Contrastive(ABC):
 
     def constrain(self) -> None:  # noqa: B027
         """Put the parameters back where they may be, after each step."""
+
+
+class Given(ABC):  # noqa: B024 - there is nothing to learn
+    """Not learned here: its weights come from a file that others made."""

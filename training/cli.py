@@ -10,11 +10,12 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from models.errors import LatentdError
-from training.commands import data
+from training.commands import data, evaluator
 from training.commands.evaluate import evaluate
 from training.commands.families import families
 from training.commands.inspect import inspect
 from training.commands.recipes import recipes
+from training.commands.report import report
 from training.commands.sample import sample
 from training.commands.serve import serve
 from training.commands.train import train
@@ -53,9 +54,11 @@ app.command()(train)
 app.command()(recipes)
 app.command()(families)
 app.add_typer(data.app, name="data")
+app.add_typer(evaluator.app, name="evaluator")
 app.command()(inspect)
 app.command()(sample)
 app.command()(evaluate)
+app.command()(report)
 app.command(
     # The service has its own options, and its own help about them.
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

@@ -19,7 +19,7 @@ from models.bundle import save_bundle
 from models.conditions import ConditionSchema
 from models.errors import InvalidConfig, nearest
 from models.family import ConditionalConfig, Family, FamilyConfig, TaughtConfig
-from models.learning import Adversarial, Stage, stages_of
+from models.learning import Adversarial, Given, Stage, stages_of
 from training.algorithms import algorithm_of
 from training.algorithms.algorithm import Algorithm, Stepwise
 from training.animation import animation_webp
@@ -116,6 +116,12 @@ def make_fabric(recipe: Recipe, place: Place) -> Fabric:
 
 def check_settings(recipe: Recipe) -> None:
     """Raises for a wrong name before any data are loaded."""
+    if issubclass(registry.family(recipe.family), Given):
+        raise InvalidConfig(
+            f"family: {recipe.family} is not learned, its weights come from a file: "
+            "see `latentd evaluator --help`",
+            "family",
+        )
     known = registry.family(recipe.family).config_type.model_fields
     for key in recipe.model:
         if key not in known:

@@ -26,7 +26,15 @@ from models.capabilities import (
     offers,
 )
 from models.errors import InvalidCondition, WrongShape
-from models.learning import Adversarial, Batch, ClosedForm, Contrastive, Gradient, stages_of
+from models.learning import (
+    Adversarial,
+    Batch,
+    ClosedForm,
+    Contrastive,
+    Given,
+    Gradient,
+    stages_of,
+)
 from models.noise import Noise
 from models.steps import Chains, finished
 from service.entropy import Stack, reader, writer
@@ -47,7 +55,8 @@ def test_a_family_says_what_it_can_do_and_how_it_is_learned(trained):
     assert set(capabilities_of(trained.model)) <= set(CAPABILITIES)
     assert any(offers(trained.model, each) for each in (Sampler, Encoder, Evaluator))
     for stage in stages_of(trained.model):
-        assert isinstance(stage.learner, ClosedForm | Gradient | Adversarial | Contrastive)
+        ways = ClosedForm | Gradient | Adversarial | Contrastive | Given
+        assert isinstance(stage.learner, ways)
     assert len(registry.source(trained.name)) > 20
 
 
@@ -245,7 +254,7 @@ def test_a_configuration_survives_json(trained):
 
 
 def test_every_parameter_learns(trained):
-    if isinstance(trained.model, ClosedForm):
+    if isinstance(trained.model, ClosedForm | Given):
         return  # it has no parameters that move
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)

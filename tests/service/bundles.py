@@ -14,7 +14,7 @@ from models.capabilities import Conditional, Latent, capabilities_of, offers
 from models.conditions import Boolean, Categorical, ConditionSchema, Continuous
 from models.directions import METHODS, Directions
 from models.family import Family, FamilyConfig
-from models.learning import Batch, ClosedForm, stages_of
+from models.learning import Batch, ClosedForm, Given, stages_of
 from models.noise import Noise
 
 PICTURE = (3, 8, 8)
@@ -62,7 +62,7 @@ def build(name: str, shape: tuple[int, ...], seed: int = 0) -> Family[FamilyConf
         seen = [stage.seen(batch) for batch in passes()]
         if isinstance(stage.learner, ClosedForm):
             stage.learner.fit(lambda seen=seen: seen)
-        else:
+        elif not isinstance(stage.learner, Given):
             stage.learner.prepare(lambda seen=seen: seen)
     return model.eval()
 
