@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -29,6 +30,8 @@ Need: TypeAlias = Literal[
     "path_features",
     "midpoint_features",
 ]
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -80,6 +83,18 @@ class Evidence:
     path_features: Tensor | None = None
     path_step: float = 1e-4
     midpoint_features: Tensor | None = None
+    _shared: dict[str, tuple[tuple[Tensor, ...], Any]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def once(self, name: str, compute: Callable[..., T], *of: Tensor) -> T:
+        """What several metrics need: computed of these tensors by the first that asks."""
+        tensors, found = self._shared.get(name, ((), None))
+        if len(tensors) != len(of) or any(a is not b for a, b in zip(tensors, of, strict=True)):
+            found = compute(*of)
+            self._shared[name] = of, found
+        answer: T = found
+        return answer
 
     def have(self, need: Need) -> Tensor:
         """A tensor that must be there.

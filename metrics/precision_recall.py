@@ -3,15 +3,15 @@ arXiv:1904.06991, equations 1 and 2)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from models.errors import WrongShape
-
-ROWS_AT_ONCE = 1000
+from metrics.evidence import Evidence
+from metrics.intervals import of_share
+from metrics.metric import Measured, Metric
+from metrics.neighbourhoods import K_OF_MANIFOLD, Neighbourhoods, neighbourhoods
 
 
 class PrecisionRecall(NamedTuple):
@@ -21,7 +21,7 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def precision_recall(real: Tensor, samples: Tensor, k: int = 3) -> PrecisionRecall:
+def precision_recall(real: Tensor, samples: Tensor, k: int = K_OF_MANIFOLD) -> PrecisionRecall:
     """A set's manifold is all that lies in the sphere around one of its rows that reaches to the
     row's k-th nearest other row of the set (its surface counts). Precision is the share of samples
     in the manifold of the real rows, recall the share of real rows in that of the samples.
@@ -38,45 +38,55 @@ def precision_recall(real: Tensor, samples: Tensor, k: int = 3) -> PrecisionReca
     >>> precision_recall(real, torch.tensor([[0.0], [0.1], [8.0], [9.0]]), k=1)
     PrecisionRecall(precision=0.5, recall=0.25)
     """
-    check_sets(real, samples, k)
+    found = neighbourhoods(real, samples, k, None)
     return PrecisionRecall(
-        precision=_share_within(samples, real, sphere_radii(real, k)),
-        recall=_share_within(real, samples, sphere_radii(samples, k)),
+        found.is_precise.double().mean().item(), found.is_recalled.double().mean().item()
     )
 
 
-def check_sets(real: Tensor, samples: Tensor, k: int) -> None:
-    """Raises WrongShape unless they are two sets of more than k rows of the same width."""
-    is_same = real.dim() == 2 == samples.dim() and real.shape[1] == samples.shape[1]
-    if not is_same or min(len(real), len(samples)) <= k:
-        raise WrongShape(
-            f"expected features (N, D) and (M, D), more than {k} rows each, "
-            f"got {tuple(real.shape)} and {tuple(samples.shape)}"
-        )
+def shared(evidence: Evidence) -> Neighbourhoods:
+    """One pass for precision, recall, density and coverage."""
+    real, samples = evidence.have("real_features"), evidence.have("sample_features")
+    return evidence.once("neighbourhoods", neighbourhoods, real, samples)
 
 
-def sphere_radii(features: Tensor, k: int) -> Tensor:
-    """The distance of each row to its k-th nearest other row, (N,).
-
-    >>> sphere_radii(torch.tensor([[0.0], [1.0], [3.0]]), 1)
-    tensor([1., 1., 2.])
-    """
-    # A row is its own nearest, at distance 0.
-    nearest = [
-        part.topk(k + 1, largest=False).values[:, k] for part in distances(features, features)
-    ]
-    return torch.cat(nearest)
+def _precision(evidence: Evidence) -> Measured:
+    return of_share(shared(evidence).is_precise)
 
 
-def distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    """Euclidean distances of rows of a to all rows of b, part by part: never all at once.
-
-    By differences: products of matrices would round the distance of equal rows to other than 0.
-    """
-    for part in torch.split(a, ROWS_AT_ONCE):
-        yield torch.cdist(part, b, compute_mode="donot_use_mm_for_euclid_dist")
+def _recall(evidence: Evidence) -> Measured:
+    return of_share(shared(evidence).is_recalled)
 
 
-def _share_within(rows: Tensor, centres: Tensor, radii: Tensor) -> float:
-    parts = [(part <= radii).any(dim=1) for part in distances(rows, centres)]
-    return torch.cat(parts).double().mean().item()
+_SOURCE = "Kynkaanniemi et al., 2019, arXiv:1904.06991"
+
+METRICS = (
+    Metric(
+        name="precision",
+        definition="share of samples whose features lie within the distance of some real row to "
+        "its 3rd nearest other real row; the interval is of the samples drawn, the real rows fixed",
+        source=_SOURCE,
+        better="higher",
+        lowest=0,
+        highest=1,
+        smallest_n=1000,
+        misses="modes that samples lack, copies of one good sample, and what lies in the large "
+        "sphere of an outlier among the real rows",
+        needs=("real_features", "sample_features"),
+        measure=_precision,
+    ),
+    Metric(
+        name="recall",
+        definition="share of real rows whose features lie within the distance of some sample to "
+        "its 3rd nearest other sample; the interval is of the real rows drawn, the samples fixed",
+        source=_SOURCE,
+        better="higher",
+        lowest=0,
+        highest=1,
+        smallest_n=1000,
+        misses="how good samples are: a few outliers among them have spheres that hold many real "
+        "rows",
+        needs=("real_features", "sample_features"),
+        measure=_recall,
+    ),
+)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-import metrics.precision_recall
+import metrics.distances
 from metrics.density_coverage import density_coverage
 from metrics.precision_recall import precision_recall
 from models.errors import WrongShape
@@ -17,7 +17,8 @@ REAL, SAMPLES = DRAW.normal(size=(80, 3)), DRAW.normal(size=(60, 3)) * 1.3 + 0.3
 @pytest.mark.parametrize("rows_at_once", [1000, 7])
 @pytest.mark.parametrize("k", [1, 5])
 def test_it_is_the_definition_whatever_the_parts(monkeypatch, k, rows_at_once):
-    monkeypatch.setattr(metrics.precision_recall, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(metrics.distances, "NUMBERS_AT_ONCE", 0)
+    monkeypatch.setattr(metrics.distances, "FEWEST_ROWS", rows_at_once)
     radii = NearestNeighbors(n_neighbors=k).fit(REAL).kneighbors()[0][:, -1]
     inside = np.linalg.norm(SAMPLES[:, None] - REAL, axis=2) < radii
     found = density_coverage(torch.from_numpy(REAL), torch.from_numpy(SAMPLES), k)

@@ -5,8 +5,9 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-import metrics.precision_recall
-from metrics.precision_recall import precision_recall, sphere_radii
+import metrics.distances
+from metrics.distances import nearest, sphere_radii
+from metrics.precision_recall import precision_recall
 from models.errors import WrongShape
 
 DRAW = np.random.default_rng(0)
@@ -24,7 +25,8 @@ def share_within(rows, centres, k):
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("rows_at_once", [1000, 7])
 def test_it_is_the_definition_whatever_the_parts(monkeypatch, k, rows_at_once):
-    monkeypatch.setattr(metrics.precision_recall, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(metrics.distances, "NUMBERS_AT_ONCE", 0)
+    monkeypatch.setattr(metrics.distances, "FEWEST_ROWS", rows_at_once)
     found = precision_recall(torch.from_numpy(REAL), torch.from_numpy(SAMPLES), k)
     assert found.precision == pytest.approx(share_within(SAMPLES, REAL, k), abs=1e-12)
     assert found.recall == pytest.approx(share_within(REAL, SAMPLES, k), abs=1e-12)
@@ -57,3 +59,16 @@ def test_ties_count_as_within_and_equal_rows_have_spheres_of_radius_zero():
 def test_too_few_rows_or_other_features_are_refused(shapes):
     with pytest.raises(WrongShape, match="more than 3 rows"):
         precision_recall(*(torch.zeros(shape) for shape in shapes))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_nearest_are_those_that_differences_give(offset, kind):
+    law = torch.from_numpy(DRAW.normal(size=(300, 40)) + offset).to(kind)
+    rows, others = law[:100], law[50:].repeat(2, 1)  # all twice, a half of the rows among them
+    expected = torch.cdist(
+        rows.double(), others.double(), compute_mode="donot_use_mm_for_euclid_dist"
+    ).topk(6, largest=False)
+    found = nearest(rows, others, 6)
+    assert torch.equal(found.distances, expected.values)
+    assert (found.distances[50:, :2] == 0).all()
