@@ -9,7 +9,13 @@ from torch import Tensor
 
 from metrics.ms_ssim import SMALLEST_SIDE, ms_ssim
 from models.bundle import load_bundle
-from models.capabilities import AttributeClassifier, Conditional, Sampler, offers
+from models.capabilities import (
+    AttributeClassifier,
+    Conditional,
+    Evaluator,
+    Sampler,
+    offers,
+)
 from models.conditions import Boolean, Categorical
 from models.errors import InvalidConfig
 from models.family import Family, FamilyConfig
@@ -93,16 +99,21 @@ class Diversity:
 def evaluator_of(
     path: str | None, shape: tuple[int, ...], device: torch.device
 ) -> AttributeClassifier | None:
-    """The model of a recipe's `evaluation.evaluator`.
+    """The model of a recipe's `evaluation.evaluator`: any that tells attributes of such pictures.
 
     Raises:
-        InvalidConfig: it tells no attributes, or is of pictures of another shape.
+        InvalidConfig: it tells no attributes, or does not look at pictures of this shape.
         BundleError: there is no such bundle, or it is damaged.
     """
     if path is None:
         return None
     model = load_bundle(Path(path)).model.to(device)
-    if not isinstance(model, AttributeClassifier) or model.config.shape != shape:
+    fits = model.accepts(shape) if isinstance(model, Evaluator) else model.config.shape == shape
+    if (
+        not isinstance(model, AttributeClassifier)
+        or not offers(model, AttributeClassifier)
+        or not fits
+    ):
         raise InvalidConfig(
             f"evaluation.evaluator: {path} must tell attributes of rows of shape {shape}",
             "evaluation.evaluator",
