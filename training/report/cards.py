@@ -83,13 +83,15 @@ def _likelihood(record: Record) -> Html | None:
     scoring = record.scoring
     if scoring is None or scoring.histogram is None or scoring.mean is None:
         return None
-    kind = scoring.kind.replace("_", " ")
+    told = (
+        f"log p of {scoring.rows} held-out rows, {scoring.kind.replace('_', ' ')} "
+        f"({scoring.measure}); nats, mean {number(scoring.mean)}"
+    )
     infinite = f"; {scoring.infinite} rows are impossible to it" if scoring.infinite else ""
     return tag(
         "figure",
-        tag("figcaption", f"log p of {scoring.rows} held-out rows ({kind})"),
-        histogram(scoring.histogram, f"nats, mean {number(scoring.mean)}"),
-        tag("p", infinite.removeprefix("; "), class_="below") if infinite else None,
+        tag("figcaption", f"{told}{infinite}"),
+        histogram(scoring.histogram, told),
     )
 
 

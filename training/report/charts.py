@@ -32,7 +32,11 @@ def whisker(cell: Cell, low: float, high: float, logarithmic: bool) -> Html:
 
 
 def histogram(found: Histogram, label: str) -> Html:
-    """Columns of counts, with the ends of the axis below."""
+    """Columns of counts, with the ends of the axis below.
+
+    Args:
+        label: what it shows, for who cannot see it.
+    """
     most = max(found.counts)
     width = WIDTH / len(found.counts)
     bars = [
@@ -50,7 +54,7 @@ def histogram(found: Histogram, label: str) -> Html:
     return tag(
         "div",
         _svg(label, "histogram", *bars),
-        _axis(number(found.lowest), label, number(found.highest)),
+        _axis(number(found.lowest), number(found.highest)),
     )
 
 
@@ -70,11 +74,12 @@ def _curve(series: Series) -> Html:
         for step, value in zip(series.steps, series.values, strict=True)
     )
     name = series.name.replace("_", " ").replace(".", ": ")
-    told = f"{name}, last {number(series.values[-1])}"
+    told = f"{name}, {number(series.values[-1])} at the end"
     return tag(
         "div",
+        tag("p", told, class_="title"),
         _svg(told, "curve", tag("polyline", points=points)),
-        _axis(f"step {series.steps[0]:,}", told, f"{series.steps[-1]:,}"),
+        _axis(f"step {series.steps[0]:,}", f"{series.steps[-1]:,}"),
     )
 
 
@@ -90,8 +95,8 @@ def _svg(label: str, kind: str, *children: Html) -> Html:
     )
 
 
-def _axis(left: str, middle: str, right: str) -> Html:
-    return tag("p", *(tag("span", each) for each in (left, middle, right)), class_="axis")
+def _axis(left: str, right: str) -> Html:
+    return tag("p", tag("span", left), tag("span", right), class_="axis")
 
 
 def _scale(low: float, high: float, logarithmic: bool) -> Callable[[float], float]:

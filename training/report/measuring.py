@@ -73,6 +73,7 @@ def measure(
         evaluation=evaluation,
         sampling=sampling,
         scoring=scoring,
+        draws_means=_draws_means(samples, rows.real),
         pictures=pictures,
         neighbour_distances=distances,
     )
@@ -94,6 +95,17 @@ def rows_of(subject: Bundle, sizes: Sizes) -> Rows:
                 pass  # nobody has to be asked for these
     evidence = gatherer.evidence
     return Rows(evidence.real, evidence.training, evidence.sample_attributes)
+
+
+def _draws_means(samples: torch.Tensor | None, real: torch.Tensor | None) -> bool:
+    """Whether samples lie between 0 and 1 where the data never do.
+
+    >>> _draws_means(torch.tensor([0.5]), torch.tensor([0.0, 1.0]))
+    True
+    """
+    if samples is None or real is None:
+        return False
+    return [bool(((x == 0) | (x == 1)).all()) for x in (samples, real)] == [False, True]
 
 
 def _affordable(

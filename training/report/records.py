@@ -80,6 +80,7 @@ class Record(_Part):
         group: the data set as it was learned from: its name, its options, its levels.
         n: how many samples were asked for; `evaluation.n` is how many there were time for.
         pictures: what is shown, file names by subject.
+        draws_means: whether its samples have greys where the data are binary.
         neighbour_distances: of the samples shown to their nearest training pictures, root mean
             square over the pixels.
     """
@@ -99,6 +100,7 @@ class Record(_Part):
     evaluation: Evaluation
     sampling: Sampling | None = None
     scoring: Scoring | None = None
+    draws_means: bool = False
     pictures: dict[str, str] = {}
     neighbour_distances: tuple[float, ...] = ()
     curves: tuple[Series, ...] = ()

@@ -239,6 +239,17 @@ def _notes(table: Table, missing: Sequence[Column]) -> Html:
                 class_="note",
             )
         )
+    grey = [each.name for each in table.records if each.draws_means]
+    if grey:
+        notes.append(
+            tag(
+                "p",
+                f"Means of pixels, in grey, are what {', '.join(grey)} draws, where the data are "
+                "binary: an evaluator that sees the difference finds no such sample among real "
+                "rows, however right it is.",
+                class_="note",
+            )
+        )
     few = [each.name for each in table.records if each.evaluation.n != each.n]
     if few:
         notes.append(
