@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from metrics.evidence import Evidence
@@ -32,6 +31,7 @@ def density_coverage(real: Tensor, samples: Tensor, k: int = K_OF_DENSITY) -> De
     Raises:
         WrongShape: they are not two sets of more than k rows of the same width.
 
+    >>> import torch
     >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
     >>> density_coverage(real, torch.tensor([[0.2], [0.3], [8.0], [9.0]]), k=1)
     DensityCoverage(density=1.0, coverage=0.5)

@@ -3,12 +3,15 @@ sure of each sample, and its answers differ between samples."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from metrics.evidence import Evidence
+from metrics.metric import Measured, Metric
 from models.errors import WrongShape
 
 SPLITS = 10
@@ -55,3 +58,34 @@ def inception_score(
         mean = part.mean(dim=0)
         scores.append(float((of_rows.mean() - torch.special.xlogy(mean, mean).sum()).exp()))
     return InceptionScore(float(np.mean(scores)), float(np.std(scores)))
+
+
+def _measure(evidence: Evidence) -> Measured:
+    probabilities = evidence.have("sample_probabilities")
+    found = inception_score(probabilities, SPLITS, evidence.seed)
+    return Measured(
+        found.mean,
+        found.deviation / math.sqrt(SPLITS - 1),
+        details={
+            "deviation_of_splits": found.deviation,
+            "of_all_rows": inception_score(probabilities, splits=1).mean,
+        },
+    )
+
+
+METRICS = (
+    Metric(
+        name="inception_score",
+        definition="exponential of the mean divergence between the evaluator's classes of a sample "
+        "and of all samples, mean of ten splits in random order",
+        source="Salimans et al., 2016, arXiv:1606.03498, section 4",
+        better="higher",
+        lowest=1,
+        highest=None,
+        smallest_n=5000,
+        misses="variation within a class, the real data, and copies of them; what an evaluator "
+        "without classes that fit the data says; of few samples it is too low",
+        needs=("sample_probabilities",),
+        measure=_measure,
+    ),
+)

@@ -27,8 +27,8 @@ class Measured:
     @property
     def interval_95(self) -> tuple[float, float] | None:
         """
-        >>> Measured(1.0, standard_error=0.5).interval_95
-        (0.02, 1.98)
+        >>> Measured(0.0, standard_error=0.5).interval_95
+        (-0.98, 0.98)
         """
         if self.interval is not None or self.standard_error is None:
             return self.interval

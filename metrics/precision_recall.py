@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from metrics.evidence import Evidence
@@ -34,6 +33,7 @@ def precision_recall(real: Tensor, samples: Tensor, k: int = K_OF_MANIFOLD) -> P
     Raises:
         WrongShape: they are not two sets of more than k rows of the same width.
 
+    >>> import torch
     >>> real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])
     >>> precision_recall(real, torch.tensor([[0.0], [0.1], [8.0], [9.0]]), k=1)
     PrecisionRecall(precision=0.5, recall=0.25)

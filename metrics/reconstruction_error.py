@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from metrics.evidence import Evidence
+from metrics.intervals import of_mean
+from metrics.metric import Measured, Metric
 from models.errors import WrongShape
 
 
@@ -33,3 +36,26 @@ def reconstruction_error(pictures: Tensor, reconstructions: Tensor) -> Reconstru
         )
     squares = (pictures - reconstructions).square().flatten(1)
     return ReconstructionError(squares.sum(dim=1), squares.mean(dim=1))
+
+
+def _measure(evidence: Evidence) -> Measured:
+    reconstructions = evidence.have("reconstructions")
+    found = reconstruction_error(evidence.have("real")[: len(reconstructions)], reconstructions)
+    return of_mean(found.mean_squared, {"squared_error": found.squared.double().mean().item()})
+
+
+METRICS = (
+    Metric(
+        name="mean_squared_error",
+        definition="mean of the squared differences between held-out rows and their "
+        "reconstructions from the encoder's means; the details have the sum over a row",
+        source="Hinton & Salakhutdinov, 2006, Science 313, p. 504",
+        better="lower",
+        lowest=0,
+        highest=None,
+        smallest_n=100,
+        misses="what matters to the eye: a blurred picture is nearer than a sharp one a pixel off",
+        needs=("real", "reconstructions"),
+        measure=_measure,
+    ),
+)

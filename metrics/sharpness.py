@@ -7,6 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.evidence import Evidence
+from metrics.intervals import of_mean
+from metrics.metric import Measured, Metric
 from models.errors import WrongShape
 
 
@@ -36,3 +39,26 @@ def sharpness(pictures: Tensor) -> Tensor:
     grey = pictures.mean(dim=1, keepdim=True)
     stencil = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]]).to(grey)
     return F.conv2d(grey, stencil[None, None]).flatten(1).var(dim=1, correction=0)
+
+
+def _measure(evidence: Evidence) -> Measured:
+    of_data = sharpness(evidence.have("real")).double().mean().item()
+    return of_mean(sharpness(evidence.have("samples")), {"sharpness_of_data": of_data})
+
+
+METRICS = (
+    Metric(
+        name="sharpness",
+        definition="mean over samples of the variance of the discrete Laplacian of their grey "
+        "levels; the details have that of the real pictures, which is what to come near to",
+        source="Pertuz et al., 2013, Pattern Recognition 46, measure LAP4",
+        better="neither",
+        lowest=0,
+        highest=16,
+        smallest_n=100,
+        misses="what pictures are of: noise is sharp too",
+        needs=("real", "samples"),
+        measure=_measure,
+        unit="grey levels squared",
+    ),
+)
