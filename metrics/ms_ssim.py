@@ -7,11 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from metrics.evidence import Evidence
+from metrics.intervals import of_mean
+from metrics.metric import Measured, Metric
+from metrics.windows import compared
 from models.errors import WrongShape
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, the finest first
-WINDOW, SIGMA = 11, 1.5  # pixels; both shrink where a scale is smaller
-C1, C2 = 0.01**2, 0.03**2  # of values from 0 to 1
+MOST_PAIRS = 2000
 SMALLEST_SIDE = 2 ** (len(WEIGHTS) - 1)
 
 
@@ -44,28 +47,39 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     for scale, weight in enumerate(WEIGHTS):
         if scale:
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-        similarity, contrast = _compared(a, b)
+        similarity, contrast = compared(a, b)
         is_last = scale == len(WEIGHTS) - 1
         product = product * (similarity if is_last else contrast).clamp(min=0) ** weight
     return product
 
 
-def _compared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """SSIM and its contrast term, each the mean of a pair's places and channels, (B,)."""
-    mean_a, mean_b = _blurred(a), _blurred(b)
-    variance_a, variance_b = _blurred(a * a) - mean_a**2, _blurred(b * b) - mean_b**2
-    covariance = _blurred(a * b) - mean_a * mean_b
-    contrast = (2 * covariance + C2) / (variance_a + variance_b + C2)
-    luminance = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
-    return (luminance * contrast).mean(dim=(1, 2, 3)), contrast.mean(dim=(1, 2, 3))
+def in_pairs(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures two by two as they come, at most `MOST_PAIRS`."""
+    count = min(len(x) // 2, MOST_PAIRS)
+    return x[: 2 * count : 2], x[1 : 2 * count : 2]
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """Means in Gaussian windows, of the places where one fits."""
-    channels = x.shape[1]
-    size = min(WINDOW, *x.shape[2:])
-    offsets = torch.arange(size, dtype=x.dtype, device=x.device) - (size - 1) / 2
-    window = torch.exp(-(offsets**2) / (2 * (SIGMA * size / WINDOW) ** 2))
-    window = (window / window.sum()).expand(channels, 1, 1, -1)
-    x = F.conv2d(x, window, groups=channels)
-    return F.conv2d(x, window.mT, groups=channels)
+def _measure(evidence: Evidence) -> Measured:
+    samples, real = evidence.have("samples"), evidence.have("real")
+    if min(len(samples), len(real)) < 2:
+        raise WrongShape(f"expected two rows or more, got {len(samples)} and {len(real)}")
+    of_data = ms_ssim(*in_pairs(real)).mean().item()
+    return of_mean(ms_ssim(*in_pairs(samples)), {"ms_ssim_of_data": of_data})
+
+
+METRICS = (
+    Metric(
+        name="ms_ssim",
+        definition="mean multi-scale structural similarity of pairs of samples, at most "
+        f"{MOST_PAIRS:,}; the details have that of pairs of real pictures: near it is good, well "
+        "above it is collapse",
+        source="Wang et al., 2003; as diversity Odena et al., 2017, arXiv:1610.09585, section 4.3",
+        better="neither",
+        lowest=0,
+        highest=1,
+        smallest_n=1000,
+        misses="how good samples are, and modes of the data that they lack",
+        needs=("samples", "real"),
+        measure=_measure,
+    ),
+)
