@@ -4,6 +4,9 @@ Rows wait in lanes; those of one lane (one model, one work) may share a batch. L
 step at a time, so that nothing that takes many steps holds up anybody by more than one of them. A
 batch starts as soon as the thread is free, with whatever waits. Rows run in the shapes that their
 plan allows (`service/plans.py`), so that a row's result is the same whatever rides beside it.
+
+Background work (evaluations) has lanes of its own, which have a turn only when no others have
+anything to do, and then a short one: whoever comes meanwhile waits for one such step at most.
 """
 
 from __future__ import annotations
@@ -39,9 +42,10 @@ from service.plans import Plans, WarmUp
 from service.telemetry import Telemetry
 from service.work import Chained, Outputs, Rows, Work
 
-Key: TypeAlias = tuple[str, Work]
+Key: TypeAlias = tuple[str, Work, bool]
 
 MANY_ROWS = 32  # of an answer that is made in a coding thread of its own
+BACKGROUND_SECONDS = 0.01  # of a step of background work, as far as there is a shape so small
 
 
 class Engine:
@@ -80,6 +84,7 @@ class Engine:
         self._threads = threads
         self._lanes: OrderedDict[Key, Lane] = OrderedDict()
         self._waiting_rows = 0
+        self._background_rows = 0
         self._in_flight = 0
         self._step_began: float | None = None
         self._changed = threading.Condition()
@@ -89,6 +94,7 @@ class Engine:
         self._thread = threading.Thread(target=self._live, name="latentd-engine", daemon=True)
         # Read when somebody looks, rather than written with every request.
         telemetry.waiting_rows.set_function(lambda: self._waiting_rows)
+        telemetry.background_rows.set_function(lambda: self._background_rows)
         telemetry.waiting_seconds.set_function(lambda: self._admission.backlog)
         telemetry.in_flight.set_function(lambda: self._in_flight)
 
@@ -131,13 +137,17 @@ class Engine:
         Raises:
             Draining, EngineStopped, EngineStuck, Overloaded, ShareExceeded
         """
+        self.check_alive()
+        self._admission.check_room(caller)
+
+    def check_alive(self) -> None:
+        """Raises Draining, EngineStopped, EngineStuck."""
         if self._is_draining:
             raise Draining("the service is stopping; ask another one")
         if not self.is_alive:
             raise EngineStopped("the inference thread has ended; restart the service")
         if self.is_stuck:
             raise EngineStuck("a step of a model hangs", math.ceil(self._step_seconds))
-        self._admission.check_room(caller)
 
     def drain(self) -> None:
         """Let nothing new in."""
@@ -156,6 +166,7 @@ class Engine:
         encode: Callable[[Outputs], Any] | None = None,
         watch: Callable[[Preview], None] | None = None,
         watch_every: int = 1,
+        is_background: bool = False,
     ) -> Any:
         """The work done on each row; of `encode` where given, which runs in a coding thread.
 
@@ -167,11 +178,13 @@ class Engine:
             is_admitted: the same request had work done before; it is not turned away half-way.
             timings: to which the seconds are added.
             watch: is shown previews of chains, in the engine's thread.
+            is_background: it runs only while nothing else waits, is never turned away for want of
+                room, and takes none.
         Raises:
             Overloaded, ShareExceeded, Hopeless, EngineStopped, EngineStuck, ModelFailed,
             OutputNotFinite, OutOfMemory, and what the model says of its input.
         """
-        seconds = self.seconds(served, work, rows.count)
+        seconds = 0.0 if is_background else self.seconds(served, work, rows.count)
         loop = asyncio.get_running_loop()
         job = Job(
             served,
@@ -183,6 +196,7 @@ class Engine:
             encode=encode,
             watch=watch,
             watch_every=watch_every,
+            is_background=is_background,
             timings=timings or Timings(),
         )
         self._enqueue(job, time_left, is_admitted)
@@ -212,7 +226,9 @@ class Engine:
 
     def _enqueue(self, job: Job, time_left: float, is_admitted: bool) -> None:
         with self._changed:
-            if is_admitted and self.is_alive and not self.is_stuck:
+            if job.is_background:
+                self.check_alive()
+            elif is_admitted and self.is_alive and not self.is_stuck:
                 self._admission.readmit(job.caller, job.seconds)
             else:
                 self.check_open()
@@ -220,10 +236,12 @@ class Engine:
             lane = self._lanes.get(job.key)
             if lane is None:
                 plan = _plans(job.served, self._anchor_rows).plan(job.work)
-                lane = self._lanes[job.key] = Lane(job.work, plan)
+                if job.is_background:
+                    plan = plan.within(BACKGROUND_SECONDS * job.work.steps_measured)
+                lane = self._lanes[job.key] = Lane(job.work, plan, job.is_background)
             lane.add(Part(job, 0, job.rows.count))
-            self._in_flight += 1
-            self._count(job.rows.count)
+            self._in_flight += not job.is_background
+            self._count(job.rows.count, job.is_background)
             self._changed.notify()
 
     def _abandon(self, job: Job) -> None:
@@ -239,24 +257,29 @@ class Engine:
             if job.is_over:
                 return False
             job.is_over = True
-            self._in_flight -= 1
-            self._admission.release(job.caller, job.reserved)
+            if not job.is_background:
+                self._in_flight -= 1
+                self._admission.release(job.caller, job.reserved)
             job.reserved = 0.0
             dropped, job.waiting = job.waiting, 0
             if dropped:
                 self._lanes[job.key].drop(job)
-            self._count(-dropped)
+            self._count(-dropped, job.is_background)
             return True
 
-    def _count(self, rows: int) -> None:
-        self._waiting_rows += rows
+    def _count(self, rows: int, is_background: bool) -> None:
+        if is_background:
+            self._background_rows += rows
+        else:
+            self._waiting_rows += rows
 
     # From here on the code runs in the engine's thread.
 
     def _live(self) -> None:
         reason: LatentdError = EngineStopped("the service is stopping")
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)  # a setting of each thread
+        # A setting of each thread; also where it is torch's own choice, as a thread that has not
+        # chosen yet takes what another one chose last.
+        torch.set_num_threads(self._threads or torch.get_num_threads())
         try:
             with torch.no_grad():  # not inference_mode: a search needs gradients inside
                 while (lane := self._next_lane()) is not None:
@@ -279,7 +302,10 @@ class Engine:
             self._changed.wait_for(lambda: self._lanes or self._is_stopping)
             if self._is_stopping:
                 return None
-            key = next(iter(self._lanes))
+            key = next(
+                (key for key, lane in self._lanes.items() if not lane.is_background),
+                next(iter(self._lanes)),
+            )
             self._lanes.move_to_end(key)
             return self._lanes[key]
 
@@ -300,8 +326,9 @@ class Engine:
                 self._recover(lane, error)
         if lane.batch is not None and lane.batch.is_over:
             lane.batch = None
-        with self._changed:
-            self._admission.drained(done, time.perf_counter() - began)
+        if not lane.is_background:
+            with self._changed:
+                self._admission.drained(done, time.perf_counter() - began)
 
     def _fill(self, lane: Lane) -> None:
         """Put rows that wait into the lane's batch, as far as there is room."""
@@ -316,7 +343,7 @@ class Engine:
                 if job.start(part.count):
                     meters = self._telemetry.of_work(job.served.id, job.work.name)
                     meters.queue_seconds.observe(job.timings.queue)
-            self._count(-sum(part.count for part in parts))
+            self._count(-sum(part.count for part in parts), lane.is_background)
             if batch is None and parts:
                 model = parts[0].job.served.model
                 if isinstance(lane.work, Chained):
@@ -370,6 +397,8 @@ class Engine:
 
     def _release(self, part: Part) -> float:
         job = part.job
+        if job.is_background:
+            return 0.0
         with self._changed:
             seconds = min(job.reserved, job.seconds * part.count / job.rows.count)
             job.reserved -= seconds
@@ -449,7 +478,7 @@ class Engine:
     def _wait_again(self, parts: list[Part]) -> None:
         for part in parts:
             part.job.waiting += part.count
-        self._count(sum(part.count for part in parts))
+        self._count(sum(part.count for part in parts), parts[0].job.is_background)
 
     def _step_singly(self, batch: ChainBatch) -> None:
         for part in list(batch.parts):

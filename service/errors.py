@@ -52,6 +52,42 @@ class DuplicateGallery(LatentdError):
     """There is a gallery of that name."""
 
 
+class UnknownMetric(LatentdError):
+    """No metric has that name."""
+
+
+class UnknownJob(LatentdError):
+    """No job has that id, or it was over long ago."""
+
+
+class JobOver(LatentdError):
+    """The job is done or has failed, and cannot be cancelled any more."""
+
+
+class JobCancelled(LatentdError):
+    """The job was cancelled, and has no result."""
+
+
+class JobAbandoned(LatentdError):
+    """The job was begun again and again, and got no further."""
+
+
+class ModelChanged(LatentdError):
+    """A model is not the version any more that a job is about."""
+
+
+class KeyReused(LatentdError):
+    """An Idempotency-Key came a second time with another request."""
+
+
+class JobFailed(LatentdError):
+    """The job has failed; `problem` says why."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(problem["detail"])
+        self.problem = problem
+
+
 class NotServed(NotSupported):
     """The model lacks what the operation needs; `operations` are those it does serve."""
 
@@ -82,6 +118,14 @@ class TryLater(LatentdError):
     def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class JobNotDone(TryLater):
+    """The job has no result yet."""
+
+
+class JobsUnavailable(TryLater):
+    """The database that jobs are kept in does not answer."""
 
 
 class Overloaded(TryLater):
@@ -137,18 +181,27 @@ KINDS: dict[type[LatentdError], Kind] = {
     UnknownModel: Kind(404, "unknown-model", "There is no such model"),
     UnknownGallery: Kind(404, "unknown-gallery", "There is no such gallery"),
     UnknownItem: Kind(404, "unknown-item", "There is no such item"),
+    UnknownMetric: Kind(404, "unknown-metric", "There is no such metric"),
+    UnknownJob: Kind(404, "unknown-job", "There is no such job"),
     NotAcceptable: Kind(406, "not-acceptable", "No acceptable format"),
     DuplicateModel: Kind(409, "duplicate-model", "Two bundles have one name"),
     DuplicateGallery: Kind(409, "duplicate-gallery", "A gallery has that name"),
+    JobNotDone: Kind(409, "job-not-done", "The job is not done yet", retryable=True),
+    JobOver: Kind(409, "job-over", "The job is over"),
+    JobCancelled: Kind(409, "job-cancelled", "The job was cancelled"),
+    ModelChanged: Kind(409, "model-changed", "The model is another version now"),
     BodyTooLarge: Kind(413, "body-too-large", "The body is too large"),
     WrongMediaType: Kind(415, "unsupported-media-type", "The body's type is not understood"),
     InvalidInput: Kind(422, "invalid-input", "A value is wrong"),
+    KeyReused: Kind(422, "idempotency-key-reused", "The key belongs to another request"),
+    JobAbandoned: Kind(500, "job-abandoned", "The job never got further"),
     ModelFailed: Kind(500, "model-failed", "The model failed"),
     OutputNotFinite: Kind(500, "model-output-not-finite", "The model gave no finite numbers"),
     NotSupported: Kind(501, "not-supported", "This model cannot do that"),
     NoGalleries: Kind(501, "no-galleries", "This service keeps no galleries"),
     ModelRefused: Kind(503, "model-refused", "The model's bundle cannot be served"),
     ModelTooLarge: Kind(503, "model-too-large", "There is no room for the model"),
+    JobsUnavailable: Kind(503, "jobs-unavailable", "Jobs cannot be reached", retryable=True),
     ShareExceeded: Kind(429, "share-exceeded", "Too much of your work is waiting", retryable=True),
     Overloaded: Kind(503, "overloaded", "Too much work is waiting", retryable=True),
     Draining: Kind(503, "draining", "The service is stopping", retryable=True),
@@ -182,11 +235,13 @@ def problem_of(error: LatentdError, request_id: str) -> Response:
     if isinstance(error, TryLater):
         headers["Retry-After"] = str(error.retry_after_seconds)
     document = problem_document(error, request_id)
-    return Response(orjson.dumps(document), _kind_of(error).status, headers, PROBLEM_TYPE)
+    return Response(orjson.dumps(document), document["status"], headers, PROBLEM_TYPE)
 
 
 def problem_document(error: LatentdError, request_id: str) -> dict[str, Any]:
     """What is told of an error."""
+    if isinstance(error, JobFailed):
+        return {**error.problem, "request_id": request_id}
     kind = _kind_of(error)
     # An error without a kind of its own was not meant for callers: its text may hold a path.
     detail = str(error) if kind.slug != "internal" else "the request could not be completed"

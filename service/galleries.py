@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,10 +23,10 @@ from torch import Tensor
 from models.errors import InvalidConfig, InvalidInput
 from service.errors import DuplicateGallery, NoGalleries, UnknownGallery, UnknownItem
 from service.settings import Limits
+from service.sqlite_files import BUSY_SECONDS, use_write_ahead_log
 
 FILE = "galleries.db"
 FORMAT = 1
-BUSY_SECONDS = 30.0  # to wait for another process to have written
 ASKED = 500  # items at a time: SQLite takes some thousands of parameters
 
 SCHEMA = """
@@ -246,7 +245,7 @@ def _open(directory: Path) -> sqlite3.Connection:
         file = sqlite3.connect(
             directory / FILE, BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        _use_log(file)
+        use_write_ahead_log(file)
         # FULL: a commit is on the disk when it returns, also where the power fails next.
         file.executescript("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
         file.execute("BEGIN IMMEDIATE")
@@ -265,20 +264,6 @@ def _open(directory: Path) -> sqlite3.Connection:
         message = f"{directory / FILE} has format {version}; this reads {FORMAT}"
         raise InvalidConfig(message, "galleries_dir")
     return file
-
-
-def _use_log(file: sqlite3.Connection) -> None:
-    """Write-ahead logging, so that nobody who reads waits for one who writes. To turn it on, SQLite
-    waits for nobody: two processes that begin together must try again."""
-    until = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            file.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.01)
 
 
 def _gallery(file: sqlite3.Connection, name: str) -> Gallery:

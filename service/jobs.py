@@ -45,6 +45,7 @@ class Job:
         seconds: what it is expected to cost.
         encode: makes the answer of the outputs, in a coding thread.
         watch: is shown previews of chains, in the engine's thread, every `watch_every` steps.
+        is_background: nobody waits for it at the door; it counts for nobody's share.
     """
 
     served: Served
@@ -56,6 +57,7 @@ class Job:
     encode: Callable[[Outputs], Any] | None = None
     watch: Callable[[Preview], None] | None = None
     watch_every: int = 0
+    is_background: bool = False
     timings: Timings = field(default_factory=Timings)
     queued_at: float = field(default_factory=time.perf_counter)
     started_at: float | None = None
@@ -70,9 +72,9 @@ class Job:
         self.waiting = self.rows.count
 
     @property
-    def key(self) -> tuple[str, Work]:
+    def key(self) -> tuple[str, Work, bool]:
         """Rows of equal keys may ride in one batch."""
-        return self.served.digest, self.work
+        return self.served.digest, self.work, self.is_background
 
     def start(self, rows: int) -> bool:
         """Some of its rows are put in a batch; whether they are the first."""

@@ -14,14 +14,18 @@ from service.work import Work
 class Lane:
     """All rows of one work of one model.
 
+    Args:
+        is_background: it has a turn only when no lane of the other kind has anything to do.
+
     Attributes:
         batch: what is being computed, between its steps.
         suspects: parts that were in a batch that failed; each group runs apart.
     """
 
-    def __init__(self, work: Work, plan: Plan) -> None:
+    def __init__(self, work: Work, plan: Plan, is_background: bool = False) -> None:
         self.work = work
         self.plan = plan
+        self.is_background = is_background
         self.batch: Batch | None = None
         self.suspects: deque[list[Part]] = deque()
         self._waiting: OrderedDict[str, deque[Part]] = OrderedDict()

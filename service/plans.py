@@ -26,6 +26,7 @@ from models.capabilities import (
     Denoiser,
     Density,
     Encoder,
+    Evaluator,
     Inpainter,
     Latent,
     RejectionSampler,
@@ -44,15 +45,18 @@ from service.work import (
     Denoise,
     Draw,
     Encode,
+    Features,
     FirstSteps,
     Hash,
     Inpaint,
     LogProb,
     Outputs,
+    Probabilities,
     Rows,
     Sample,
     SampleByRejection,
     SampleChains,
+    Seen,
     Tangents,
     Work,
 )
@@ -86,6 +90,11 @@ class Plan:
     def shape_for(self, rows: int) -> int:
         """The smallest shape that has room for so many rows, or else the largest."""
         return next((shape for shape in self.shapes if shape >= rows), self.largest)
+
+    def within(self, seconds: float) -> Plan:
+        """The same in those shapes alone whose batches take no longer, or in the smallest."""
+        short = tuple(each for each in self.shapes if each * self.row_seconds <= seconds)
+        return Plan(short or self.shapes[:1], self.row_seconds)
 
     def without(self, shape: int) -> bool:
         """Forget this shape and all larger ones, for which memory does not suffice; whether any
@@ -233,6 +242,10 @@ def works_of(served: Served) -> Iterator[Work]:
         yield Encode()
     if served.offers(AttributeClassifier):
         yield Classify()
+    if served.offers(Evaluator):
+        yield Features()
+        if served.offering(Evaluator).has_classes:
+            yield Probabilities()
     if served.offers(Denoiser):
         yield Denoise()
     if served.offers(TangentSpace):
@@ -266,7 +279,8 @@ def noise_rows(served: Served, work: Work, count: int) -> Rows:
         tensors["known"] = tensors["x"] > 0.5
     if isinstance(work, Compress):
         tensors["x"] = tensors["x"][:, None]
-    if served.offers(Conditional) and not isinstance(work, Draw | Classify | Tangents | Hash):
+    unconditional = Draw | Classify | Seen | Tangents | Hash
+    if served.offers(Conditional) and not isinstance(work, unconditional):
         y = served.schema.encode({})
         tensors["y"] = torch.tensor([y] * count, dtype=torch.float32)
     return Rows(count, tensors, noise.keys)

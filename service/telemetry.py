@@ -49,6 +49,10 @@ class Telemetry:
             registry=self.registry,
         )
         self.waiting_rows = self._gauge("waiting_rows", "Rows that wait.")
+        self.background_rows = self._gauge(
+            "background_rows", "Rows of evaluations that wait until nothing else does."
+        )
+        self.jobs = self._counter("jobs", "Jobs that this process ended.", ["state"])
         self.waiting_seconds = self._gauge("waiting_seconds", "Seconds of work that wait.")
         self.in_flight = self._gauge("in_flight", "Requests that wait or are being computed.")
         self.rejected = self._counter("rejected", "Requests turned away.", ["reason"])

@@ -24,6 +24,7 @@ from models.capabilities import (
     Denoiser,
     Density,
     Encoder,
+    Evaluator,
     Inpainter,
     Latent,
     RejectionSampler,
@@ -186,6 +187,11 @@ class Work(ABC):
     def has_one_shape(self) -> bool:
         """Whether what is seen of its plan's work in other batch shapes says nothing about it."""
         return False
+
+    @property
+    def steps_measured(self) -> int:
+        """Of how many of its steps a plan's `row_seconds` is."""
+        return 1
 
     def row_seconds(self, seconds_of: Callable[[Work], float]) -> float:
         """Expected seconds of a row, from those of the works that were measured."""
@@ -354,6 +360,10 @@ class SampleChains(Chained, Shown):
     def plan(self) -> Work:
         return type(self)(1, share_work=self.share_work)
 
+    @property
+    def steps_measured(self) -> int:
+        return self.chain_steps if self.share_work else 1
+
     def begin(self, model: Stepwise, rows: Rows, device: torch.device) -> Chains:
         y, options = rows.tensors.get("y"), _options(rows)
         return model.begin(rows.noise(device), y, self.chain_steps, options)
@@ -464,13 +474,53 @@ class Encode(Work):
 
 @dataclass(frozen=True)
 class Classify(Single):
-    """Pictures `x` to predicted conditions `y`."""
+    """Pictures `x` to predicted conditions `y`.
+
+    Args:
+        picture_shape: as `Seen` has it.
+    """
+
+    picture_shape: tuple[int, ...] | None = None
 
     name = "classify"
     needs = AttributeClassifier
 
     def run(self, model: AttributeClassifier, rows: Rows, device: torch.device) -> Outputs:
         return Outputs({"y": model.classify(rows.tensors["x"])})
+
+
+@dataclass(frozen=True)
+class Seen(Single):
+    """What an evaluator says of pictures `x`.
+
+    Args:
+        picture_shape: of the pictures, where they are of another than the evaluator's own: nothing
+            is known of batches of them, so that they run in one shape.
+    """
+
+    picture_shape: tuple[int, ...] | None = None
+
+    needs = Evaluator
+
+
+@dataclass(frozen=True)
+class Features(Seen):
+    """Pictures `x` to features."""
+
+    name = "features"
+
+    def run(self, model: Evaluator, rows: Rows, device: torch.device) -> Outputs:
+        return Outputs({"features": model.features(rows.tensors["x"])})
+
+
+@dataclass(frozen=True)
+class Probabilities(Seen):
+    """Pictures `x` to the probabilities of classes."""
+
+    name = "probabilities"
+
+    def run(self, model: Evaluator, rows: Rows, device: torch.device) -> Outputs:
+        return Outputs({"probabilities": model.class_probabilities(rows.tensors["x"])})
 
 
 @dataclass(frozen=True)
