@@ -27,11 +27,15 @@ import service.routes
 from models.errors import InvalidConfig, LatentdError
 from service.acceleration import accelerate
 from service.admission import Admission
+from service.arithmetic import Arithmetic
 from service.catalog import Catalog, Served
 from service.dependencies import Service
 from service.engine import Engine
 from service.errors import EngineStuck, answer_error
 from service.galleries import Galleries
+from service.job_desk import JobDesk
+from service.job_runner import JobRunner
+from service.job_store import JobStore
 from service.logs import make_log
 from service.middleware.body_limit import BodyLimitMiddleware
 from service.middleware.context import ContextMiddleware
@@ -149,12 +153,16 @@ def _build(
     )
     tracing = make_tracing(is_wanted=settings.traces)
     siblings = Siblings(line, _acts(catalog, telemetry), log)
+    desk = JobDesk(_job_store(settings), log)
     return Service(
         settings,
         telemetry,
         tracing,
         catalog,
         Galleries(settings.galleries_dir, settings.limits),
+        desk,
+        JobRunner(desk, catalog, engine, Arithmetic("latentd-jobs-metrics"), telemetry, log),
+        Arithmetic("latentd-metrics"),
         siblings,
         engine,
         pool,
@@ -162,6 +170,19 @@ def _build(
         operations,
         log,
     )
+
+
+def _job_store(settings: Settings) -> JobStore:
+    store = JobStore(
+        settings.jobs_url,
+        settings.state_dir,
+        keep_seconds=settings.job_keep_days * 86400,
+        lease_seconds=settings.job_lease_seconds,
+        most_attempts=settings.job_attempts,
+        most_waiting=settings.limits.jobs,
+    )
+    store.open()
+    return store
 
 
 def _acts(catalog: Catalog, telemetry: Telemetry) -> dict[str, Act]:
@@ -223,7 +244,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         torch.backends.cudnn.benchmark = False  # else timing chooses the kernels
         torch.backends.cudnn.deterministic = True
     parts.engine.start()
-    tasks = [asyncio.create_task(_preload(parts)), asyncio.create_task(_guard(parts))]
+    parts.measuring.start()
+    tasks = [asyncio.create_task(parts.runner.live())]
+    tasks += [asyncio.create_task(_preload(parts)), asyncio.create_task(_guard(parts))]
     tasks.append(asyncio.create_task(parts.siblings.listen()))
     if settings.watch_seconds is not None:
         tasks.append(asyncio.create_task(parts.catalog.watch(settings.watch_seconds)))
@@ -235,6 +258,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
         await parts.catalog.close()
         parts.engine.stop()
+        parts.measuring.stop()
+        parts.runner.stop()
+        parts.jobs.close()
         parts.pool.shutdown()
         parts.galleries.close()
         parts.readers.shutdown()

@@ -30,6 +30,7 @@ B = TypeVar("B", bound=BaseModel)
 # A string is one token, so that brackets inside it do not count. Possessive and without a needed
 # end, so that no text makes it go over the same characters twice.
 TOKENS = re.compile(rb'"(?:[^"\\]++|\\[\s\S])*+"?|[\[\]{}]')
+LISTS = ("pictures", "reference_pictures")  # of files
 OPENING = (b"[", b"{")
 PATH = re.compile(r"[a-z_]+(?:\[[0-9]{1,4}\])?(?:\.[a-z_]+(?:\[[0-9]{1,4}\])?){0,3}")
 STEP = re.compile(r"[a-z_]+|[0-9]+")
@@ -151,10 +152,10 @@ async def _read_parts(request: Request, limits: Limits) -> dict[str, Any]:
 
 def _path_of(name: str, content: dict[str, Any]) -> list[str | int]:
     """Where a file goes: `pictures`, without a place, is the next of them."""
-    if name != "pictures":
+    if name not in LISTS:
         return _steps(name)
-    known = content.get("pictures", [])
-    return ["pictures", len(known) if isinstance(known, list) else 0]
+    known = content.get(name, [])
+    return [name, len(known) if isinstance(known, list) else 0]
 
 
 def _value_of(text: str, limits: Limits) -> Any:

@@ -11,12 +11,15 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Path, Request
 from pydantic import BaseModel
 
+from service.arithmetic import Arithmetic
 from service.bodies import parse, read_text
 from service.calls import Call
 from service.catalog import Catalog, Served
 from service.engine import Engine
 from service.galleries import Galleries
 from service.headers import header, header_list
+from service.job_desk import JobDesk
+from service.job_runner import JobRunner
 from service.negotiation import preferred
 from service.operations import Operation, check_served
 from service.settings import Settings
@@ -37,6 +40,7 @@ class Service:
     Args:
         pool: threads that read and write pictures.
         readers: a thread that reads bundles.
+        measuring: a thread for metrics that somebody waits for.
     """
 
     settings: Settings
@@ -44,6 +48,9 @@ class Service:
     tracing: Tracing
     catalog: Catalog
     galleries: Galleries
+    jobs: JobDesk
+    runner: JobRunner
+    measuring: Arithmetic
     siblings: Siblings
     engine: Engine
     pool: ThreadPoolExecutor

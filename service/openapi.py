@@ -17,10 +17,14 @@ def describe(app: FastAPI, operations: Iterable[Operation]) -> None:
     make = app.openapi
     requests = [(each.request, "validation") for each in operations]
 
+    is_described = False
+
     def openapi() -> dict[str, Any]:
+        nonlocal is_described
         document = make()
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        if Problem.__name__ not in schemas:
+        if not is_described:
+            is_described = True
             template = "#/components/schemas/{model}"
             _, ours = models_json_schema(
                 [*requests, (Problem, "serialization")],  # type: ignore[list-item]

@@ -41,6 +41,10 @@ class Limits(BaseModel):
     effort_rows: PositiveInt = 50_000  # effort times pictures of a likelihood
     galleries: PositiveInt = 64
     gallery_items: PositiveInt = 100_000  # beyond as many, neighbours are no longer exact
+    evaluation_rows: PositiveInt = 50_000  # samples of an evaluation
+    evaluation_pixels: PositiveInt = 2**28  # of all of them together; a float each in memory
+    evaluation_effort_rows: PositiveInt = 1_000_000  # effort times rows of its likelihood
+    jobs: PositiveInt = 100  # that are not over yet
 
 
 class Settings(BaseSettings):
@@ -61,6 +65,12 @@ class Settings(BaseSettings):
     bundles_dir: Path = Path("bundles")
     bundles: tuple[Path, ...] = ()
     galleries_dir: Path | None = None  # of users' own pictures (galleries.db); None: none are kept
+
+    state_dir: Path = Path()  # where jobs are kept (latentd-jobs.db, made with the first of them)
+    jobs_url: str | None = None  # sqlite:///FILE or postgresql://...; else in state_dir
+    job_lease_seconds: PositiveFloat = 15.0  # after which a process that says nothing has died
+    job_attempts: PositiveInt = 10  # times that a job is begun without getting any further
+    job_keep_days: PositiveFloat = 30.0  # for which a job that is over is kept
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: PositiveInt = 1  # processes on the one port, each with an engine and models of its own

@@ -73,14 +73,14 @@ async def stream_events(call: Call, seed: int | None, drawn: Drawn, every: int) 
     work, rows, show = drawn
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[bytes | LatentdError | None] = asyncio.Queue()
-    events.put_nowait(_event("answer", facts_in_lines(call, seed)))
+    events.put_nowait(event_of("answer", facts_in_lines(call, seed)))
 
     def watch(preview: Preview) -> None:
         """In the engine's thread."""
         pictures = show(preview.outputs)
         pictures.rows = [rows.keys[preview.row][1]]
         pictures.each = [{"step": preview.taken, "steps": preview.taken + preview.left}]
-        loop.call_soon_threadsafe(send, _event("preview", picture_lines(call, pictures)))
+        loop.call_soon_threadsafe(send, event_of("preview", picture_lines(call, pictures)))
 
     def send(event: bytes) -> None:
         if events.qsize() < 4 * rows.count:  # a slow reader misses previews, and nothing else
@@ -96,8 +96,8 @@ async def stream_events(call: Call, seed: int | None, drawn: Drawn, every: int) 
                 watch_every=every,
             )
             for line in lines.splitlines():
-                events.put_nowait(_event("picture", line))
-            events.put_nowait(_event("complete", orjson.dumps({"rows": rows.count})))
+                events.put_nowait(event_of("picture", line))
+            events.put_nowait(event_of("complete", orjson.dumps({"rows": rows.count})))
         except LatentdError as error:
             events.put_nowait(error)
         finally:
@@ -115,7 +115,7 @@ async def stream_events(call: Call, seed: int | None, drawn: Drawn, every: int) 
             while (event := await events.get()) is not None:
                 if isinstance(event, LatentdError):
                     document = problem_document(event, call.request_id)
-                    event = _event("problem", orjson.dumps(document))
+                    event = event_of("problem", orjson.dumps(document))
                 yield event
         finally:
             task.cancel()
@@ -123,7 +123,7 @@ async def stream_events(call: Call, seed: int | None, drawn: Drawn, every: int) 
     return StreamingResponse(stream(), media_type=EVENTS, headers={"Cache-Control": "no-store"})
 
 
-def _event(name: str, content: bytes) -> bytes:
+def event_of(name: str, content: bytes) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + content.strip() + b"\n\n"
 
 

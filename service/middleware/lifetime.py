@@ -33,6 +33,8 @@ class LifetimeMiddleware:
         try:
             seconds = self._seconds(scope)
             scope["state"]["deadline"] = lifetime.began + seconds
+            if header(scope, HEADER.lower().encode()) is None:
+                scope["state"]["stay"] = lifetime.stay
             lifetime.deadline = lifetime.began + seconds
             self._enter(lifetime)
             if await lifetime.live(self.app, scope):
@@ -104,6 +106,10 @@ class _Lifetime:
             if self._watch is not None:
                 self._watch.cancel()
         return True
+
+    def stay(self) -> None:
+        """Have no deadline any more: the answer lasts as long as what it tells of."""
+        self.deadline = math.inf
 
     def look_after(self, now: float) -> None:
         """End it where its time is over, and from a certain age on see whether its caller stays."""

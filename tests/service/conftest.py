@@ -76,10 +76,11 @@ def bundles_dir(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def settings_of(bundles_dir) -> Callable[..., Settings]:
+def settings_of(bundles_dir, tmp_path_factory) -> Callable[..., Settings]:
     def make(**more) -> Settings:
         # One thread: torch's own threads wait for each other on a busy machine.
         known = {"bundles_dir": bundles_dir, "device": "cpu", "threads": 1, "log_level": "error"}
+        known["state_dir"] = tmp_path_factory.mktemp("state")
         # Half a second for each thing that each of forty models does would be a minute.
         return read_settings(**{**known, "comparison_seconds": 0.1, **more})
 
