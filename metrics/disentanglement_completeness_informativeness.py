@@ -10,12 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from torch import Tensor
 
+from metrics.evidence import Evidence
+from metrics.factors import factors_of
+from metrics.intervals import error_of_parts
+from metrics.metric import Measured, Metric
 from models.errors import WrongShape
 
 TRAINING_SHARE = 0.75  # of the rows; the others tell the predictors' error
+MOST_ROWS = 2000  # that a metric looks at: trees take long
+PARTS = 3  # whose spread gives the standard error
 
 
 class DCI(NamedTuple):
@@ -68,8 +73,8 @@ def disentanglement_completeness_informativeness(
     ]
     importance = torch.from_numpy(np.stack([each for each, _ in told], axis=1))
     return DCI(
-        _concentration(importance, over=1),
-        _concentration(importance, over=0),
+        concentration(importance, over=1),
+        concentration(importance, over=0),
         float(np.mean([score for _, score in told])),
         importance,
     )
@@ -79,6 +84,11 @@ def _predict(
     x: NDArray[np.float64], factor: NDArray[np.float64], names: bool, seed: int
 ) -> tuple[NDArray[np.float64], float]:
     """Each code's importance, (D,), and how well the factor is told from the codes."""
+    from sklearn.ensemble import (  # slow to import, and not always needed
+        GradientBoostingClassifier,
+        GradientBoostingRegressor,
+    )
+
     cut = int(TRAINING_SHARE * len(x))
     predictor = (GradientBoostingClassifier if names else GradientBoostingRegressor)(
         random_state=seed
@@ -87,7 +97,8 @@ def _predict(
     wrong = _error(predictor.predict(x[cut:]), factor[cut:], names)
     values, counts = np.unique(factor[:cut], return_counts=True)
     guess = values[counts.argmax()] if names else factor[:cut].mean()
-    score = 1 - wrong / _error(np.full(len(x) - cut, guess), factor[cut:], names)
+    by_guess = _error(np.full(len(x) - cut, guess), factor[cut:], names)
+    score = 1 - wrong / by_guess if by_guess else float(not wrong)
     return predictor.feature_importances_, float(score)
 
 
@@ -95,10 +106,100 @@ def _error(said: NDArray[np.float64], truth: NDArray[np.float64], names: bool) -
     return float((said != truth).mean() if names else np.sqrt(np.square(said - truth).mean()))
 
 
-def _concentration(importance: Tensor, over: int) -> float:
+def concentration(importance: Tensor, over: int) -> float:
     """1 less the entropy of the importances along an axis, in units of the largest there could be,
     each line weighed by its part of all importance (Eastwood & Williams, section 2)."""
     total = importance.sum(dim=over)
     shares = importance / total.clamp(min=1e-300).unsqueeze(over)
     entropy = -torch.special.xlogy(shares, shares).sum(dim=over) / math.log(importance.shape[over])
     return float((total / total.sum() * (1 - entropy)).sum())
+
+
+def _found(codes: Tensor, factors: Tensor, are_names: Sequence[bool], seed: int) -> list[DCI]:
+    """Of all rows, and of each third of them."""
+    size = len(codes) // PARTS
+    parts = [slice(None), *(slice(k * size, (k + 1) * size) for k in range(PARTS))]
+    return [
+        disentanglement_completeness_informativeness(codes[part], factors[part], are_names, seed)
+        for part in parts
+    ]
+
+
+def _all(evidence: Evidence) -> list[DCI]:
+    known = factors_of(evidence)
+    return evidence.once(
+        "disentanglement",
+        lambda codes, _: _found(
+            codes[:MOST_ROWS], known.values[:MOST_ROWS], known.are_names, evidence.seed
+        ),
+        evidence.have("codes"),
+        evidence.have("real_attributes"),
+    )
+
+
+def _measured(evidence: Evidence, name: str) -> Measured:
+    values = [float(getattr(each, name)) for each in _all(evidence)]
+    return Measured(values[0], error_of_parts(values[1:]))
+
+
+def _disentanglement(evidence: Evidence) -> Measured:
+    return _measured(evidence, "disentanglement")
+
+
+def _completeness(evidence: Evidence) -> Measured:
+    return _measured(evidence, "completeness")
+
+
+def _informativeness(evidence: Evidence) -> Measured:
+    return _measured(evidence, "informativeness")
+
+
+_SOURCE = (
+    "Eastwood & Williams, 2018, ICLR; importances as Locatello et al., 2019, arXiv:1811.12359, "
+    "appendix C"
+)
+_HOW = (
+    "importances of gradient-boosted trees that predict the known factors from the codes of the "
+    f"first {MOST_ROWS:,} rows; the standard error by the spread of three thirds of them"
+)
+
+METRICS = (
+    Metric(
+        name="dci_disentanglement",
+        definition=f"how far each code serves one known factor only, by {_HOW}",
+        source=_SOURCE,
+        better="higher",
+        lowest=0,
+        highest=1,
+        smallest_n=1000,
+        misses="whether a factor is told at all, and by how many codes; factors without attributes",
+        needs=("codes", "real_attributes"),
+        measure=_disentanglement,
+    ),
+    Metric(
+        name="dci_completeness",
+        definition=f"how far each known factor is served by one code only, by {_HOW}",
+        source=_SOURCE,
+        better="higher",
+        lowest=0,
+        highest=1,
+        smallest_n=1000,
+        misses="whether a factor is told at all, and codes that tell several; a factor that turns "
+        "in a circle needs two codes",
+        needs=("codes", "real_attributes"),
+        measure=_completeness,
+    ),
+    Metric(
+        name="dci_informativeness",
+        definition="how much of the known factors the codes tell: 1 less the predictors' error on "
+        f"a quarter of the rows over that of the best constant, by {_HOW}",
+        source=_SOURCE,
+        better="higher",
+        lowest=None,
+        highest=1,
+        smallest_n=1000,
+        misses="how the codes tell it: pixels themselves may tell as much",
+        needs=("codes", "real_attributes"),
+        measure=_informativeness,
+    ),
+)

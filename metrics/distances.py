@@ -45,7 +45,8 @@ def nearest(rows: Tensor, others: Tensor, k: int) -> Nearest:
         if count < len(others):
             # What was left out is no nearer than its lower bound says.
             is_open = exact[:, -1].square() > lowest[:, -1].double() * (1 + 4 * UNIT)
-            for row in is_open.nonzero().squeeze(1).split(max(NUMBERS_AT_ONCE // len(others), 1)):
+            at_once = max(NUMBERS_AT_ONCE // len(others), 1)
+            for row in torch.split(is_open.nonzero().squeeze(1), at_once):
                 again = exact_distances(part.rows[row], others).topk(k, largest=False)
                 exact[row], found[row] = again.values, again.indices
         distances.append(exact)
@@ -99,7 +100,7 @@ class Part:
         limit = radii.expand(self.lowest.shape)[row, other]
         highest = self.lowest[row, other].double() + self.errors[0][row] + self.errors[1][other]
         inside = highest < limit.square() * (1 - 4 * UNIT)
-        for each in (~inside).nonzero().squeeze(1).split(self._pairs_at_once):
+        for each in torch.split((~inside).nonzero().squeeze(1), self._pairs_at_once):
             exact = self._between(row[each], other[each])
             inside[each] = exact < limit[each] if strictly else exact <= limit[each]
         return row[inside], other[inside]
@@ -144,7 +145,7 @@ def _is_whole(x: Tensor) -> bool:
 
 def _squares(x: Tensor) -> Tensor:
     """Squared lengths of rows in 64 bits, without a copy of all rows in them."""
-    return torch.cat([each.double().square().sum(dim=1) for each in x.split(1024)])
+    return torch.cat([each.double().square().sum(dim=1) for each in torch.split(x, 1024)])
 
 
 def _to_chosen(rows: Tensor, others: Tensor, chosen: Tensor) -> Tensor:
@@ -152,6 +153,6 @@ def _to_chosen(rows: Tensor, others: Tensor, chosen: Tensor) -> Tensor:
     at_once = max(NUMBERS_AT_ONCE // (chosen.shape[1] * rows.shape[1]), 1)
     found = [
         exact_distances(row[:, None], others[index]).squeeze(1)
-        for row, index in zip(rows.split(at_once), chosen.split(at_once), strict=True)
+        for row, index in zip(torch.split(rows, at_once), torch.split(chosen, at_once), strict=True)
     ]
     return torch.cat(found)

@@ -40,6 +40,17 @@ def of_share(hits: Tensor, details: Mapping[str, float] | None = None) -> Measur
     return Measured(share, math.sqrt(share * (1 - share) / n), interval, details or {})
 
 
+def error_of_parts(values: Sequence[float]) -> float | None:
+    """The standard error of a number of all rows, by its values of as many disjoint equal parts of
+    them; None of fewer than two parts.
+
+    >>> error_of_parts([1.0, 3.0])
+    1.0
+    """
+    x = torch.tensor(values, dtype=torch.float64)
+    return math.sqrt(x.var().item() / len(x)) if len(x) > 1 else None
+
+
 def jackknife_errors(
     rows: int, estimate: Callable[[Tensor], Sequence[float]], folds: int = FOLDS
 ) -> list[float]:

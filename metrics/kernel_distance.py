@@ -82,7 +82,9 @@ def _of_subsets(a: Tensor, b: Tensor, chosen: Sequence[Sequence[Tensor]]) -> lis
 def _weighed_sum(a: Tensor, b: Tensor, has_a: Tensor, has_b: Tensor) -> Tensor:
     """Over the pairs of each subset, (subsets,)."""
     found = has_a.new_zeros(has_a.shape[1])
-    for part, of_part in zip(a.split(ROWS_AT_ONCE), has_a.split(ROWS_AT_ONCE), strict=True):
+    for part, of_part in zip(
+        torch.split(a, ROWS_AT_ONCE), torch.split(has_a, ROWS_AT_ONCE), strict=True
+    ):
         found += ((_kernel(part @ b.T, a.shape[1]) @ has_b) * of_part).sum(dim=0)
     return found
 
@@ -124,7 +126,9 @@ def squared_mmd_and_error(a: Tensor, b: Tensor) -> SquaredMMD:
 
 
 def _row_sums(a: Tensor, b: Tensor) -> Tensor:
-    return torch.cat([_kernel(part @ b.T, a.shape[1]).sum(dim=1) for part in a.split(ROWS_AT_ONCE)])
+    return torch.cat(
+        [_kernel(part @ b.T, a.shape[1]).sum(dim=1) for part in torch.split(a, ROWS_AT_ONCE)]
+    )
 
 
 def squared_mmd(a: Tensor, b: Tensor) -> float:

@@ -23,7 +23,8 @@ def peak_signal_to_noise(pictures: Tensor, reconstructions: Tensor) -> Tensor:
     Returns:
         Decibels, (B,), float64; at most 58.9, which is the error of rounding to 256 levels.
 
-    >>> peak_signal_to_noise(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.1)).round(decimals=4)
+    >>> x = torch.zeros(1, 1, 2, 2)
+    >>> peak_signal_to_noise(x, x + 0.1).round(decimals=4)
     tensor([20.], dtype=torch.float64)
     """
     error = reconstruction_error(pictures.double(), reconstructions.double()).mean_squared

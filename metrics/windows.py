@@ -22,7 +22,9 @@ def compared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         Two of shape (B,), float64.
     """
     rows = max(NUMBERS_AT_ONCE // max(a[0].numel(), 1), 1)
-    found = [_compared(*pair) for pair in zip(a.split(rows), b.split(rows), strict=True)]
+    found = [
+        _compared(*pair) for pair in zip(torch.split(a, rows), torch.split(b, rows), strict=True)
+    ]
     similarity, contrast = zip(*found, strict=True)
     return torch.cat(similarity), torch.cat(contrast)
 
@@ -51,7 +53,8 @@ def _blurred(x: Tensor, size: int) -> Tensor:
     if max(x.shape[-2:]) > LARGEST_PRODUCT:
         kernel = window.expand(x.shape[2], 1, 1, -1)
         found = F.conv2d(x.flatten(0, 1), kernel, groups=x.shape[2])
-        return F.conv2d(found, kernel.mT, groups=x.shape[2]).unflatten(0, x.shape[:2])
+        found = F.conv2d(found, kernel.mT, groups=x.shape[2])
+        return found.reshape(*x.shape[:2], *found.shape[1:])
     height, width = (_band(side, window) for side in x.shape[-2:])
     return height @ (x @ width.mT)
 
