@@ -124,8 +124,8 @@ def _of_features(evidence: Evidence) -> Measured:
 
 _DEFINITION = (
     "probability that a sample is nearer to its nearest training row than a held-out row to its "
-    "own, {}: 1/2 of a model that draws as the data are, near 1 of copies, below of samples off the "
-    "data; the details have the test of Mann & Whitney that it is no larger than 1/2"
+    "own, {}: 1/2 of a model that draws as the data are, near 1 of copies, below of samples off "
+    "the data; the details have the test of Mann & Whitney that it is no larger than 1/2"
 )
 _SOURCE = "after Meehan et al., 2020, arXiv:2004.05675; Mann & Whitney, 1947"
 

@@ -25,6 +25,7 @@ def path_lengths(features: Tensor, step: float) -> Tensor:
     Raises:
         WrongShape: they are not pairs.
 
+    >>> import torch
     >>> path_lengths(torch.tensor([[[0.0, 0.0], [3.0, 4.0]]]), 0.5)
     tensor([100.], dtype=torch.float64)
     """
@@ -38,7 +39,8 @@ def perceptual_path_length(features: Tensor, step: float) -> float:
     """The mean of `path_lengths` from the 1st to the 99th percentile, both included: lower is
     smoother.
 
-    >>> perceptual_path_length(torch.tensor([[[0.0], [1.0]]] * 99 + [[[0.0], [50.0]]] * 1), 1.0)
+    >>> import torch
+    >>> perceptual_path_length(torch.tensor([[[0.0], [1.0]]] * 99 + [[[0.0], [50.0]]]), 1.0)
     1.0
     """
     return trimmed(path_lengths(features, step)).mean().item()

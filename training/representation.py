@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from metrics.linear_probe import logistic_regression
 from models.capabilities import Encoder, Latent, offers
 from models.conditions import Categorical, ConditionSchema, Continuous
 from models.directions import Directions, Method, columns_of_names
@@ -25,7 +22,6 @@ from training.noise import generator
 
 LARGEST_CODE = 4096  # numbers; fitting planes in more takes longer than most trainings
 FEWEST = 5  # rows with and without an attribute, before a direction means anything
-ITERATIONS = 200
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ def linear_probe(train: Labelled, test: Labelled, schema: ConditionSchema) -> It
         )
         if len(np.unique(known)) < 2:
             continue
-        right = _logistic(seen, known).predict(unseen) == true
+        right = logistic_regression(seen, known).predict(unseen) == true
         yield Measurement(
             f"test_linear_probe_accuracy_{attribute.name}",
             float(right.mean()),
@@ -124,14 +120,7 @@ def linear_probe(train: Labelled, test: Labelled, schema: ConditionSchema) -> It
 def _normal(z: NDArray[np.float64], has: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Unit normal of the plane between those that have it and those that have not."""
     scaler = StandardScaler().fit(z)
-    weights = _logistic(scaler.transform(z), has).coef_[0] / scaler.scale_
+    weights = logistic_regression(scaler.transform(z), has).coef_[0] / scaler.scale_
     length = np.linalg.norm(weights)
     normal: NDArray[np.float64] = weights / length if length > 0 else weights
     return normal
-
-
-def _logistic(x: NDArray[np.float64], y: NDArray[Any]) -> LogisticRegression:
-    with warnings.catch_warnings():
-        # A plane that is not quite the best is as good a direction, and a bound on a probe.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(max_iter=ITERATIONS).fit(x, y)
