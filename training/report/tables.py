@@ -126,7 +126,7 @@ def _heading(title: str, arrow: str, better: str, key: str, how: str, is_first: 
         tag(
             "button",
             title,
-            tag("span", f" {arrow}", class_="arrow", aria_hidden="true") if arrow else None,
+            tag("span", f"\N{NO-BREAK SPACE}{arrow}", aria_hidden="true") if arrow else None,
             tag("span", f", {better} is better", class_="unseen") if arrow else None,
             type="button",
             title=how or None,
