@@ -118,7 +118,8 @@ class ConvolutionalEvaluator(Family[EvaluatorConfig], Evaluator, AttributeClassi
         return scores
 
     def _resized(self, x: Tensor) -> Tensor:
-        """Pictures at the network's own size: larger ones without aliases."""
+        """Pictures at the network's own size: of a multiple of it the means of as many pixels, as
+        smaller ones are drawn; else by a cubic filter that is widened where it shrinks."""
         own = self.config.shape
         if not self.accepts(tuple(x.shape[1:])):
             raise WrongShape(
@@ -127,4 +128,6 @@ class ConvolutionalEvaluator(Family[EvaluatorConfig], Evaluator, AttributeClassi
             )
         if x.shape[1:] == own:
             return x
-        return F.interpolate(x, size=own[1:], mode="bilinear", antialias=True)
+        if x.shape[2] % own[1] == 0:
+            return F.avg_pool2d(x, x.shape[2] // own[1])
+        return F.interpolate(x, size=own[1:], mode="bicubic", antialias=True).clamp(0, 1)
