@@ -29,7 +29,7 @@ LABEL org.opencontainers.image.title="latentd" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.description="Generative models and their latent spaces as a REST service"
 RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nologin latentd && \
-    mkdir /bundles && chown latentd /bundles
+    mkdir /bundles /state && chown latentd /bundles /state
 COPY --from=build /opt/latentd /opt/latentd
 ENV PATH=/opt/latentd/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -37,11 +37,12 @@ ENV PATH=/opt/latentd/bin:$PATH \
     LATENTD_HOST=0.0.0.0 \
     LATENTD_PORT=8000 \
     LATENTD_BUNDLES_DIR=/bundles \
+    LATENTD_STATE_DIR=/state \
     LATENTD_DEVICE=${DEVICE} \
     LATENTD_LOG_FORMAT=json
 WORKDIR /tmp
 USER latentd
-VOLUME /bundles
+VOLUME /bundles /state
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-m", "service", "health"]
