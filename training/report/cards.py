@@ -76,7 +76,10 @@ def _below(record: Record, subject: str) -> str | None:
     if test is None:
         return told
     interval = "" if test.interval_95 is None else f" ({_interval(test.interval_95)})"
-    return f"{told} Memorisation test: {number(test.value)}{interval}; its meaning is below."
+    return (
+        f"{told} Memorisation test: {number(test.value)}{interval}; 1/2 where samples are as near "
+        "to training pictures as held-out ones are, near 1 of copies."
+    )
 
 
 def _likelihood(record: Record) -> Html | None:

@@ -78,7 +78,7 @@ def columns() -> tuple[Column, ...]:
         _metric("latents", "Path length", "perceptual_path_length", logarithmic=True),
         _metric("latents", "Interpolation precision", "interpolation_precision", is_leading=True),
         _metric("factors", "MIG", "mutual_information_gap", is_leading=True),
-        _metric("factors", "DCI disentanglement", "dci_disentanglement"),
+        _metric("factors", "DCI", "dci_disentanglement"),
         Column(
             "likelihood_kind",
             "likelihood",

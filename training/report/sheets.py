@@ -23,7 +23,7 @@ from training.report.timing import BATCH
 COLUMNS = 8
 LINES = 4  # of samples
 STRIPS = 3
-GAP = 2  # pixels, transparent
+GAP = 1 / 14  # of a picture's side, transparent
 LOSSLESS_SIDE = 32  # pixels; larger pictures are compressed with a loss, which does not show
 POINTS = 1024
 
@@ -131,10 +131,11 @@ def sheet(rows: Tensor) -> bytes:
     pictures = levels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy()
     count, height, width, _ = pictures.shape
     columns, lines = min(COLUMNS, count), -(-count // COLUMNS)
-    size = (lines * (height + GAP) - GAP, columns * (width + GAP) - GAP, 4)
+    gap = max(1, round(GAP * max(height, width)))
+    size = (lines * (height + gap) - gap, columns * (width + gap) - gap, 4)
     canvas = np.zeros(size, np.uint8)
     for place, picture in enumerate(pictures):
-        top, left = place // COLUMNS * (height + GAP), place % COLUMNS * (width + GAP)
+        top, left = place // COLUMNS * (height + gap), place % COLUMNS * (width + gap)
         canvas[top : top + height, left : left + width, :3] = picture
         canvas[top : top + height, left : left + width, 3] = 255
     buffer = io.BytesIO()
