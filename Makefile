@@ -10,7 +10,7 @@ STARTER_BUNDLES := $(STARTERS:%=bundles/%/config.json)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check format verify verify-densities verify-autoencoders \
-	verify-adversarial verify-boltzmann verify-serving bench-serve clean
+	verify-adversarial verify-boltzmann verify-serving verify-metrics bench-serve clean
 
 help:
 	@echo "make demo     install, train three starter bundles, serve them on http://$(HOST):$(PORT)"
@@ -23,6 +23,7 @@ help:
 	@echo "make verify-adversarial  the same of docs/results/adversarial.md (half a day)"
 	@echo "make verify-boltzmann  likelihoods of Boltzmann machines and what pre-training does (a day)"
 	@echo "make verify-serving  the engine's promises against a real server (about twenty minutes)"
+	@echo "make verify-metrics  metrics' speed and memory beside others' implementations (half an hour)"
 	@echo "make bench-serve  measure the service beside other servers (SECONDS=8 a cell, ROUNDS=3; needs wrk)"
 
 .venv/bin/python:
@@ -236,6 +237,11 @@ verify-boltzmann: .venv/installed-dev
 # Equal bytes, mixed load, overload, hang-ups, swaps, load and unload, the end, idleness.
 verify-serving: .venv/installed-dev
 	$(BIN)/python -m verify.serving
+
+# Beside whichever of torchmetrics, torch-fidelity, prdc and pytorch-msssim are installed.
+verify-metrics: .venv/installed-dev
+	$(BIN)/python -m verify.metric_speed --rows 5000
+	$(BIN)/python -m verify.metric_speed --memory-rows 50000
 
 # The service beside LitServe, BentoML, Ray Serve and FastAPI; about two hours on two cores.
 SECONDS ?= 8
