@@ -65,6 +65,8 @@ class JobRunner:
                     continue
             except JobsUnavailable:
                 pass  # the desk has said so; what was under way is taken again when its time is up
+            except Exception as error:  # a mistake of ours: other jobs still want to be done
+                self._log.error("jobs.runner_failed", exc_info=error)
             await self._desk.news(LOOK_SECONDS)
 
     def stop(self) -> None:

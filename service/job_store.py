@@ -9,6 +9,7 @@ has run out is anybody's again, with the results that it had come to.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -41,6 +42,7 @@ from service.job_tables import (
 )
 
 FILE = "latentd-jobs.db"
+ID = re.compile("[0-9a-f]{32}")
 NO_JOB = "there is no such job; GET /v1/jobs lists them"
 
 
@@ -169,7 +171,7 @@ class JobStore:
         if state is not None:
             asked = asked.where(jobs.c.state == state)
         if model is not None:
-            asked = asked.where(jobs.c.model == model)
+            asked = asked.where(jobs.c.model == model.replace("\0", " "))  # no model has either
         with reading(self._database()) as connection:
             return self._records(connection, asked)
 
@@ -389,7 +391,9 @@ class JobStore:
         return self._get(connection, found.id)
 
     def _get(self, connection: Connection, id: str) -> JobRecord:
-        found = self._records(connection, sql.select(jobs).where(jobs.c.id == id))
+        asked = sql.select(jobs).where(jobs.c.id == id)
+        # PostgreSQL refuses a text with a zero in it, which anybody may send.
+        found = self._records(connection, asked) if ID.fullmatch(id) else []
         if not found:
             raise UnknownJob(NO_JOB)
         return found[0]

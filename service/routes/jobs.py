@@ -20,7 +20,9 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 async def list_jobs(
     service: ServiceDep,
     state: Annotated[State | None, Query(description="Those alone that are in it.")] = None,
-    model: Annotated[str | None, Query(description="Those alone that are about it.")] = None,
+    model: Annotated[
+        str | None, Query(max_length=64, description="Those alone that are about it.")
+    ] = None,
     most: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> JobList:
     """The newest first. A job that is over is forgotten after some days."""

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from metrics.evidence import Evidence
@@ -133,3 +136,37 @@ def test_what_is_wrong_is_named(server, metric, body, param, text):
     found = problem(measure(server, metric, **body), 422)
     assert (found["param"] or "") == param, found
     assert text in found["detail"]
+
+
+names = st.sampled_from([*all_metrics(), "", "x"])
+scalars = st.one_of(st.none(), st.booleans(), st.text(max_size=3), st.integers(-2, 2**60))
+FIELDS = {
+    "metrics": st.one_of(st.lists(names, max_size=3), scalars),
+    "n": st.one_of(st.integers(-1, 5), scalars),
+    "seed": scalars,
+    "reference": st.sampled_from(["held_out", "training", "x", None]),
+    "evaluator": st.sampled_from(["judge", "vae", "x", None]),
+    "model": st.sampled_from(["judge", "vae", "x", None]),
+    "effort": scalars,
+    "fit": st.sampled_from(["resize", "x", None]),
+    "pictures": st.lists(st.sampled_from([*TWO, *OTHER, "x"]), max_size=3),
+    "reference_pictures": st.lists(st.sampled_from([*TWO, *OTHER, "x"]), max_size=3),
+    "values": st.lists(st.lists(st.floats(-1, 1), max_size=3), max_size=3),
+}
+ORDERS = ("metrics", "n", "seed", "reference", "evaluator", "effort", "fit")
+SETS = tuple(name for name in FIELDS if name not in ("metrics", "n", "effort"))
+
+
+@given(st.data())
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_no_body_is_our_fault(server, data):
+    fields = data.draw(st.sampled_from([ORDERS, SETS]))
+    known = {name: FIELDS[name] for name in fields if name != "n"}
+    body = data.draw(st.fixed_dictionaries({"n": FIELDS["n"]}, optional=known))
+    path = "/v1/models/vae/evaluations"
+    if fields is SETS:
+        del body["n"]
+        path = f"/v1/metrics/{data.draw(st.sampled_from(list(all_metrics())))}"
+    answer = server.client.post(path, json=body)
+    # 503: so many jobs are not over yet.
+    assert answer.status_code < 500 or answer.json()["type"].endswith(":overloaded"), body
