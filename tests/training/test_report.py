@@ -206,20 +206,24 @@ def test_the_books_figure_is_of_families_that_there_are():
 def test_a_tick_agrees_with_what_is_better_than_the_middle(report):
     found = results(report)
     record = next(each for each in found.records.values() if each.name == "dcgan")
-    (speed,) = (each for each in columns() if each.key == "samples_per_second")
-    assert record.sampling is not None
+    by_key = {each.key: each for each in columns()}
+    precision, steps = by_key["precision"], by_key["steps"]
 
-    def of(seconds: float) -> Any:
-        spread = record.sampling.seconds.model_copy(update={"median": seconds})  # type: ignore[union-attr]
-        sampling = record.sampling.model_copy(update={"seconds": spread})  # type: ignore[union-attr]
-        return record.model_copy(update={"sampling": sampling})
+    def of(value: float) -> Any:
+        measured = tuple(
+            each.model_copy(update={"value": value}) if each.metric == "precision" else each
+            for each in record.evaluation.results
+        )
+        evaluation = record.evaluation.model_copy(update={"results": measured})
+        return record.model_copy(update={"evaluation": evaluation})
 
-    table = [of(seconds) for seconds in (1.0, 2.0, 3.0, 4.0)]
-    assert verdict(table[0], speed, "yes", table) == "agrees"
-    assert verdict(table[3], speed, "yes", table) == "differs"
-    assert verdict(table[3], speed, "no", table) == "agrees"
-    assert verdict(table[0], speed, "open", table) is None
-    assert verdict(table[0], speed, "yes", table[:3]) is None  # three have no middle to speak of
+    table = [of(value) for value in (0.9, 0.7, 0.5, 0.3)]
+    assert verdict(table[0], precision, "yes", table) == "agrees"
+    assert verdict(table[3], precision, "yes", table) == "differs"
+    assert verdict(table[3], precision, "no", table) == "agrees"
+    assert verdict(table[0], precision, "open", table) is None
+    assert verdict(table[0], precision, "yes", table[:3]) is None  # too few for a middle
+    assert verdict(table[0], steps, "yes", table) == "agrees"  # one step, whoever else is there
 
 
 def test_a_folder_without_models_is_an_error(tmp_path):

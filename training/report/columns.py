@@ -57,7 +57,6 @@ def columns() -> tuple[Column, ...]:
             "median of repeats after a warm-up; the bar goes from the slowest to the quickest.",
             "",
             _samples_per_second,
-            is_leading=True,
             logarithmic=True,
         ),
         Column(
@@ -69,6 +68,7 @@ def columns() -> tuple[Column, ...]:
             "is set.",
             "",
             lambda record: None if record.sampling is None else Cell(record.sampling.steps),
+            is_leading=True,
             logarithmic=True,
         ),
         _metric("quality", "Precision", "precision", is_leading=True),

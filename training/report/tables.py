@@ -175,7 +175,11 @@ def _cell(record: Record, column: Column, table: Table, is_first: bool) -> Html:
     best = cell.value == ends[2] and column.better != "neither"
     return tag(
         "td",
-        tag("b" if best else "span", cell.shown or number(cell.value), class_="number"),
+        tag(
+            "b" if best else "span",
+            cell.shown or number(cell.value),
+            class_="number words" if cell.shown else "number",
+        ),
         None if cell.shown else whisker(cell, ends[0], ends[1], column.logarithmic),
         book,
         class_=edge or None,

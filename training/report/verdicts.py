@@ -13,11 +13,12 @@ from training.report.records import Record
 FEWEST = 4  # models with the number, else a middle says nothing
 
 RULE = (
-    "Beside a tick of the book's stands = where our number is better than the median of its "
-    "column, beside a cross where it is not; else ≠. The median is of the models of the same "
-    f"table, at least {FEWEST} of them. A likelihood deserves a tick where it is exact. Beside a "
-    "question mark nothing stands. What is better than the middle changes with who else is there: "
-    "the numbers say more than the marks."
+    "Beside a tick of the book's stands = where our number deserves one, beside a cross where it "
+    "does not; else ≠. Sampling deserves a tick where it takes one step, a likelihood where it is "
+    "exact, everything else where it is better than the median of its column, which is of the "
+    f"models of the same table, at least {FEWEST} of them. Beside a question mark nothing stands. "
+    "What is better than the middle changes with who else is there: the numbers say more than the "
+    "marks."
 )
 
 
@@ -31,6 +32,8 @@ def verdict(
         return None
     if column.key == "likelihood_kind":
         is_good = record.scoring is not None and record.scoring.kind == "exact"
+    elif column.key == "steps":
+        is_good = cell.value == 1
     else:
         others = [found.value for each in table if (found := column.cell(each)) is not None]
         if len(others) < FEWEST or column.better == "neither":
