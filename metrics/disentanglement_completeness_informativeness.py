@@ -99,7 +99,8 @@ def _predict(
     guess = values[counts.argmax()] if names else factor[:cut].mean()
     by_guess = _error(np.full(len(x) - cut, guess), factor[cut:], names)
     score = 1 - wrong / by_guess if by_guess else float(not wrong)
-    return predictor.feature_importances_, float(score)
+    # Rounding leaves what is of no importance a little below 0.
+    return np.maximum(predictor.feature_importances_, 0), float(score)
 
 
 def _error(said: NDArray[np.float64], truth: NDArray[np.float64], names: bool) -> float:
