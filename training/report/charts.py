@@ -54,7 +54,10 @@ def histogram(found: Histogram, label: str) -> Html:
     return tag(
         "div",
         _svg(label, "histogram", *bars),
-        _axis(number(found.lowest), number(found.highest)),
+        _axis(
+            number(found.lowest) + (f" ({found.below} rows below)" if found.below else ""),
+            number(found.highest),
+        ),
     )
 
 

@@ -40,11 +40,13 @@ class Sampling(_Part):
 
 
 class Histogram(_Part):
-    """Counts in equal bins from lowest to highest."""
+    """Counts in equal bins from lowest to highest; `below` of the first bin's rows lie below it,
+    where a few would squeeze all others into one bin."""
 
     lowest: float
     highest: float
     counts: tuple[int, ...]
+    below: int = 0
 
 
 class Scoring(_Part):

@@ -28,6 +28,7 @@ REPEATS = 5
 SECONDS = 20.0  # of each kind of work, after which one repeat has to do
 SCORED = 256  # rows at most
 BINS = 32
+FAR = 4.0  # times the spread above the median, and what lies farther below is put together
 
 T = TypeVar("T")
 
@@ -132,8 +133,15 @@ def _spread(seconds: list[float], rows: int) -> Spread:
 
 
 def _histogram(values: NDArray[np.float64]) -> Histogram:
-    lowest, highest = float(values.min()), float(values.max())
+    quarter, middle, highest = (float(x) for x in np.quantile(values, (0.25, 0.5, 1)))
+    lowest = max(float(values.min()), middle - FAR * max(middle - quarter, highest - middle))
     if math.isclose(lowest, highest):
         lowest, highest = lowest - 0.5, highest + 0.5
-    counts, _ = np.histogram(values, bins=BINS, range=(lowest, highest))
-    return Histogram(lowest=lowest, highest=highest, counts=tuple(int(each) for each in counts))
+    inside = values.clip(min=lowest)
+    counts, _ = np.histogram(inside, bins=BINS, range=(lowest, highest))
+    return Histogram(
+        lowest=lowest,
+        highest=highest,
+        counts=tuple(int(each) for each in counts),
+        below=int((values < lowest).sum()),
+    )

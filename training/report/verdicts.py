@@ -14,9 +14,10 @@ FEWEST = 4  # models with the number, else a middle says nothing
 
 RULE = (
     "Beside a tick of the book's stands = where our number deserves one, beside a cross where it "
-    "does not; else ≠. Sampling deserves a tick where it takes one step, a likelihood where it is "
-    "exact, everything else where it is better than the median of its column, which is of the "
-    f"models of the same table, at least {FEWEST} of them. Beside a question mark nothing stands. "
+    "does not; else ≠. Sampling deserves a tick where it takes one step, everything else where it "
+    "is better than the median of its column, which is of the models of the same table, at least "
+    f"{FEWEST} of them. Beside a question mark nothing stands, nor beside a likelihood, whose kind "
+    "and cost are the answer: that of a flow, say, is exact of a point and a bound of a picture. "
     "What is better than the middle changes with who else is there: the numbers say more than the "
     "marks."
 )
@@ -30,9 +31,7 @@ def verdict(
     cell = column.cell(record)
     if cell is None or mark not in ("yes", "no"):
         return None
-    if column.key == "likelihood_kind":
-        is_good = record.scoring is not None and record.scoring.kind == "exact"
-    elif column.key == "steps":
+    if column.key == "steps":
         is_good = cell.value == 1
     else:
         others = [found.value for each in table if (found := column.cell(each)) is not None]
