@@ -54,7 +54,8 @@ def columns() -> tuple[Column, ...]:
             "Samples a second",
             "higher",
             "One over the seconds of one thread's work for a sample, in batches of a few rows: the "
-            "median of repeats after a warm-up; the bar goes from the slowest to the quickest.",
+            "median of repeats after a warm-up; the bar goes from the slowest to the quickest. "
+            "Other work on the machine slows it by what the two share, caches above all.",
             "",
             _samples_per_second,
             logarithmic=True,
