@@ -31,9 +31,9 @@ def folder(tmp_path_factory):
 
 
 def settings(folder, tmp_path_factory, **more):
+    more.setdefault("state_dir", tmp_path_factory.mktemp("state"))
     return read_settings(
         bundles_dir=folder,
-        state_dir=tmp_path_factory.mktemp("state"),
         device="cpu",
         threads=1,
         log_level="error",
