@@ -14,7 +14,7 @@ from models.bundle import Bundle
 from service.arithmetic import Arithmetic
 from service.catalog import Served
 from service.job_records import Order, Progress
-from service.questions import Ask, answered, rows_of
+from service.questions import Ask, answered
 
 
 async def evaluate(
@@ -53,7 +53,7 @@ async def evaluate(
         else:
             tell(Progress(step.phase, rows, total))
             answer = await answered(step.question, subject, evaluator, ask)
-            rows += rows_of(step.question)
+            rows += step.rows
             tell(Progress(step.phase, rows, total))
 
 

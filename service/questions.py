@@ -45,16 +45,6 @@ async def answered(
     return (await ask(model, work, rows))[name]
 
 
-def rows_of(question: Question) -> int:
-    """How many rows it is about."""
-    match question:
-        case asked.Draw() | asked.DrawLatents():
-            return question.count
-        case asked.Decode():
-            return len(question.z)
-    return len(question.x)
-
-
 def _work(question: Question, model: Served) -> tuple[Work, Rows, str]:
     """What answers it, and what its output is called."""
     match question:
