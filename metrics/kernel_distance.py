@@ -16,7 +16,7 @@ from metrics.metric import Measured, Metric
 from models.errors import WrongShape
 
 SUBSETS, SUBSET_ROWS = 100, 1000
-ROWS_AT_ONCE = 1000
+ROWS_AT_ONCE, OWN_ROWS_AT_ONCE = 1000, 250
 MOST_ROWS = 10_000  # of a set, where all are compared with all
 
 
@@ -69,12 +69,11 @@ def _of_subsets(a: Tensor, b: Tensor, chosen: Sequence[Sequence[Tensor]]) -> lis
     for index, subset in enumerate(chosen):
         for each, members in zip(has, subset, strict=True):
             each[members, index] = 1
-    a, b = a.double(), b.double()
     has_a, has_b = (each.to(a.device) for each in has)
     found = -2 * _weighed_sum(a, b, has_a, has_b) / rows**2
     for each, of_each in ((a, has_a), (b, has_b)):
-        own = _kernel(each.square().sum(dim=1), each.shape[1]) @ of_each
-        found += (_weighed_sum(each, each, of_each, of_each) - own) / (rows * (rows - 1))
+        own = _weighed_sum(each, each, of_each, of_each) - _own_kernel(each) @ of_each
+        found += own / (rows * (rows - 1))
     answer: list[float] = found.tolist()
     return answer
 
@@ -85,7 +84,7 @@ def _weighed_sum(a: Tensor, b: Tensor, has_a: Tensor, has_b: Tensor) -> Tensor:
     for part, of_part in zip(
         torch.split(a, ROWS_AT_ONCE), torch.split(has_a, ROWS_AT_ONCE), strict=True
     ):
-        found += ((_kernel(part @ b.T, a.shape[1]) @ has_b) * of_part).sum(dim=0)
+        found += ((_kernel(part, b) @ has_b) * of_part).sum(dim=0)
     return found
 
 
@@ -104,12 +103,9 @@ def squared_mmd_and_error(a: Tensor, b: Tensor) -> SquaredMMD:
     >>> found.value, round(found.standard_error, 9)
     (7.0, 0.0)
     """
-    a, b = a.double(), b.double()
     n, m = len(a), len(b)
-    own_a, own_b = (
-        _row_sums(each, each) - _kernel(each.square().sum(dim=1), each.shape[1]) for each in (a, b)
-    )
-    across_a, across_b = _row_sums(a, b), _row_sums(b, a)
+    own_a, own_b = _own_sums(a), _own_sums(b)
+    across_a, across_b = _sums(a, b)
     of_a, of_b, across = own_a.sum(), own_b.sum(), across_a.sum()
     value = of_a / (n * (n - 1)) + of_b / (m * (m - 1)) - 2 * across / (n * m)
     if min(n, m) < 3:
@@ -125,35 +121,50 @@ def squared_mmd_and_error(a: Tensor, b: Tensor) -> SquaredMMD:
     return SquaredMMD(float(value), math.sqrt(variance))
 
 
-def _row_sums(a: Tensor, b: Tensor) -> Tensor:
-    return torch.cat(
-        [_kernel(part @ b.T, a.shape[1]).sum(dim=1) for part in torch.split(a, ROWS_AT_ONCE)]
-    )
-
-
 def squared_mmd(a: Tensor, b: Tensor) -> float:
-    """The unbiased estimate of MMD^2 under k(x, y) = (x y / D + 1)^3, of all rows, in float64: no
+    """The unbiased estimate of MMD^2 under k(x, y) = (x y / D + 1)^3, of all rows: no
     row is compared with itself within a set, and the sets with each other in full.
 
     >>> squared_mmd(torch.tensor([[1.0], [1.0]]), torch.tensor([[1.0], [1.0]]))
     0.0
     """
-    a, b = a.double(), b.double()
-    found = -2 * _kernel_sum(a, b) / (len(a) * len(b))
+    found = -2 * _sums(a, b)[0].sum() / (len(a) * len(b))
     for each in (a, b):
-        own = _kernel(each.square().sum(dim=1), each.shape[1]).sum()
-        found = found + (_kernel_sum(each, each) - own) / (len(each) * (len(each) - 1))
+        found = found + _own_sums(each).sum() / (len(each) * (len(each) - 1))
     return float(found)
 
 
-def _kernel_sum(a: Tensor, b: Tensor) -> Tensor:
-    """Over all pairs, part by part: never all at once."""
-    parts = [_kernel(part @ b.T, a.shape[1]).sum() for part in torch.split(a, ROWS_AT_ONCE)]
-    return torch.stack(parts).sum()
+def _sums(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each row of a over all of b, (N,), and the reverse, (M,), part by part."""
+    of_a, of_b = [], torch.zeros(len(b), dtype=torch.float64, device=b.device)
+    for part in torch.split(a, ROWS_AT_ONCE):
+        values = _kernel(part, b)
+        of_a.append(values.sum(dim=1))
+        of_b += values.sum(dim=0)
+    return torch.cat(of_a), of_b
 
 
-def _kernel(products: Tensor, width: int) -> Tensor:
-    return products.div(width).add_(1).pow_(3)
+def _own_sums(a: Tensor) -> Tensor:
+    """Of each row over all others of its set, (N,). Each pair is looked at once."""
+    found = torch.zeros(len(a), dtype=torch.float64, device=a.device)
+    for start in range(0, len(a), OWN_ROWS_AT_ONCE):
+        part, rest = a[start : start + OWN_ROWS_AT_ONCE], a[start:]
+        values, count = _kernel(part, rest), len(part)
+        values.diagonal().zero_()
+        found[start : start + count] += values.sum(dim=1)
+        found[start + count :] += values[:, count:].sum(dim=0)
+    return found
+
+
+def _kernel(a: Tensor, b: Tensor) -> Tensor:
+    """Of all pairs, (N, M) float64. Products are made in the rows' own precision: what it rounds is
+    as often too much as too little, and millions of pairs are summed."""
+    return (a @ b.T).double().div_(a.shape[1]).add_(1).pow_(3)
+
+
+def _own_kernel(a: Tensor) -> Tensor:
+    """Of each row with itself, (N,)."""
+    return a.double().square().sum(dim=1).div_(a.shape[1]).add_(1).pow_(3)
 
 
 def _measure(evidence: Evidence) -> Measured:

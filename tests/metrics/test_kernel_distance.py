@@ -22,6 +22,7 @@ def in_full(a, b):
 @pytest.mark.parametrize("rows_at_once", [2000, 7])
 def test_it_is_the_unbiased_estimate_whatever_the_parts(monkeypatch, rows_at_once):
     monkeypatch.setattr(metrics.kernel_distance, "ROWS_AT_ONCE", rows_at_once)
+    monkeypatch.setattr(metrics.kernel_distance, "OWN_ROWS_AT_ONCE", rows_at_once)
     found = squared_mmd(torch.from_numpy(A), torch.from_numpy(B))
     assert found == pytest.approx(in_full(A, B), rel=1e-10)
 
