@@ -19,11 +19,7 @@ def annotate(path: Path, subject: Bundle, evaluation: Evaluation) -> str:
 
 
 def card_with(card: str, evaluation: Evaluation) -> str:
-    """A card with a section on the evaluation at its end; one that was there is replaced.
-
-    >>> card_with("# A\\n\\n## Evaluation\\n\\nold\\n", EMPTY).count("## Evaluation")
-    1
-    """
+    """A card with a section on the evaluation at its end; one that was there is replaced."""
     before = card.partition(f"\n{HEADING}\n")[0].rstrip()
     return f"{before}\n\n{HEADING}\n\n{_section(evaluation)}"
 

@@ -9,7 +9,7 @@ import pytest
 
 from models import registry
 from models.errors import InvalidConfig, UnknownName
-from models.learning import Staged
+from models.learning import Given, Staged
 from training import recipe as recipes
 from training.algorithms import algorithm_of
 from training.data.dataset import DataSet, Split
@@ -162,4 +162,4 @@ def test_other_data_take_their_own_options(tmp_path):
 def test_every_family_has_an_algorithm():
     for name in registry.names():
         found = registry.family(name)
-        assert issubclass(found, Staged) or algorithm_of(found)
+        assert issubclass(found, Staged | Given) or algorithm_of(found)
