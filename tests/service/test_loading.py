@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import models.bundle
-from models.capabilities import Encoder, Latent, Sampler
+from models.capabilities import Encoder, Evaluator, Latent, Sampler
 from models.noise import Noise
 from service import loading
 from service.catalog import Catalog
