@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from training.commands.device import Device
+
 if TYPE_CHECKING:
     from metrics.results import Evaluation, MetricResult
 
@@ -16,12 +18,6 @@ if TYPE_CHECKING:
 class Rows(StrEnum):
     held_out = "held_out"
     training = "training"
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
 
 
 def evaluate(

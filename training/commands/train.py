@@ -12,12 +12,7 @@ from typing import Annotated
 import typer
 
 from training import recipe as recipes
-
-
-class Device(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+from training.commands.device import Device
 
 
 class Precision(StrEnum):
