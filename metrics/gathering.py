@@ -337,15 +337,20 @@ class Gatherer:
         (n, each), seed = places.shape, self.sizes.seed
         total = PASSES[phase] * n
         space = subject.model.latent_spaces[0]
+        conditions = self._conditions(n)
+        # A path's two ends are rows k and n + k, of one condition.
+        of_ends = None if conditions is None else conditions.repeat(2, 1)
         ends = yield from _in_parts(
-            phase, 2 * n, lambda rows: DrawLatents(seed, rows.start, _length(rows)), total=total
+            phase,
+            2 * n,
+            lambda rows: DrawLatents(seed, rows.start, _length(rows), _at(of_ends, rows)),
+            total=total,
         )
         method = "slerp" if space.prior == "standard_normal" else "lerp"
         flat = ends.flatten(1)
         z = torch.cat(
             [_between(flat[k], flat[n + k], places[k], method) for k in range(n)]
         ).reshape(n * each, *space.shape)
-        conditions = self._conditions(n)
         if conditions is not None:
             conditions = conditions.repeat_interleave(each, dim=0)
         x = yield from _in_parts(

@@ -31,6 +31,7 @@ class DrawLatents:
     seed: int
     first_row: int
     count: int
+    condition: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ class Sampler(Capability):
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         """One picture a row of noise, shape (B, C, H, W) in [0, 1], or vectors (B, D).
 
-        For a model with latents this is `decode(draw(noise))`: the mean of p(x | z).
+        For a model with latents this is `decode(draw(noise, condition), condition)`: the mean of
+        p(x | z).
         """
 
 
@@ -109,22 +110,17 @@ class Latent(Capability):
     """Has a latent space with a known prior, and a decoder from it."""
 
     @property
-    def has_latents(self) -> bool:
-        """Whether its configuration has a decoder that a draw of latents and a condition can be
-        given to one after the other."""
-        return True
-
-    def is_configured(self) -> bool:
-        return self.has_latents
-
-    @property
     @abstractmethod
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         """The spaces, the first being the one that `draw` and `decode` speak of."""
 
     @abstractmethod
-    def draw(self, noise: Noise) -> Tensor:
-        """Latents from the prior, shape (B, *latent shape)."""
+    def draw(self, noise: Noise, condition: Condition | None = None) -> Tensor:
+        """Latents from the prior, shape (B, *latent shape).
+
+        Most priors know of no condition, and take no notice of one; of one that does, latents are
+        of the condition's (of none in particular where there is none).
+        """
 
     @abstractmethod
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:

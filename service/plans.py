@@ -279,7 +279,7 @@ def noise_rows(served: Served, work: Work, count: int) -> Rows:
         tensors["known"] = tensors["x"] > 0.5
     if isinstance(work, Compress):
         tensors["x"] = tensors["x"][:, None]
-    unconditional = Draw | Classify | Seen | Tangents | Hash
+    unconditional = Classify | Seen | Tangents | Hash
     if served.offers(Conditional) and not isinstance(work, unconditional):
         y = served.schema.encode({})
         tensors["y"] = torch.tensor([y] * count, dtype=torch.float32)

@@ -103,7 +103,8 @@ async def _locate(call: Call, point: Point, param: str) -> tuple[Tensor, Tensor 
         with within(param):
             return call.latents([point.latent], "latent"), y
     keys = ((point.seed or 0, point.row or 0),)
-    return await draw(call, keys), y
+    drawn = Rows(1, {} if y is None else {"y": y}, keys)
+    return (await call.run(Draw(), drawn))["z"], y
 
 
 async def _encode(call: Call, point: Point, param: str) -> tuple[Tensor, Tensor | None]:
@@ -116,9 +117,3 @@ async def _encode(call: Call, point: Point, param: str) -> tuple[Tensor, Tensor 
     tensors = {"x": x} if y is None else {"x": x, "y": y}
     rows = Rows(1, tensors, names=(f"{param}.picture",))
     return (await call.run(Encode(), rows))["mean"], y
-
-
-async def draw(call: Call, keys: tuple[tuple[int, int], ...]) -> Tensor:
-    """Latents from the prior, a row each key."""
-    z: Tensor = (await call.run(Draw(), Rows(len(keys), keys=keys)))["z"]
-    return z

@@ -53,8 +53,8 @@ def _work(question: Question, model: Served) -> tuple[Work, Rows, str]:
             if model.offers(Stepwise):
                 sampling = SampleChains.of(model.offering(Stepwise))
             return sampling, Rows(count, _tensors(y=y), row_keys(seed, first_row, count)), "x"
-        case asked.DrawLatents(seed, first_row, count):
-            return Draw(), Rows(count, keys=row_keys(seed, first_row, count)), "z"
+        case asked.DrawLatents(seed, first_row, count, y):
+            return Draw(), Rows(count, _tensors(y=y), row_keys(seed, first_row, count)), "z"
         case asked.Decode(z, y):
             return Decode(), Rows(len(z), _tensors(z=z, y=y)), "x"
         case asked.Encode(x, y):

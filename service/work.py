@@ -263,7 +263,7 @@ class Sample(Shown):
         noise, y = rows.noise(device), rows.tensors.get("y")
         if not offers(model, Latent):
             return Outputs({"x": model.sample(noise, y)})
-        z = model.draw(noise)
+        z = model.draw(noise, y)
         if self.is_tempered:
             z = tempered(z, rows.tensors["temperature"], rows.tensors["truncation"])
         x = yield from model.decoding(z, y)
@@ -308,7 +308,7 @@ class SampleByRejection(Shown):
         highest = torch.full_like(percentile, -1.0)
         kept = torch.zeros_like(percentile, dtype=torch.bool)
         for left in range(TRIES - 1, -1, -1):
-            z = model.draw(noise.stream(f"try {left}"))
+            z = model.draw(noise.stream(f"try {left}"), y)
             x = yield from model.decoding(z, y)
             chance = model.acceptance(x, percentile, y).to(percentile)
             is_kept = noise.stream(f"keep {left}").uniform().to(percentile) < chance
@@ -432,13 +432,13 @@ def _options(rows: Rows) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Draw(Single):
-    """Latents from the prior."""
+    """Latents from the prior (of conditions `y`, where it knows of any)."""
 
     name = "draw"
     needs = Latent
 
     def run(self, model: Latent, rows: Rows, device: torch.device) -> Outputs:
-        return Outputs({"z": model.draw(rows.noise(device))})
+        return Outputs({"z": model.draw(rows.noise(device), rows.tensors.get("y"))})
 
 
 @dataclass(frozen=True)

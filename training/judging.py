@@ -79,8 +79,9 @@ def answered(question: Question, subject: Bundle, evaluator: Bundle | None) -> A
         case Draw(seed, first_row, count, condition):
             noise = Noise.of_rows(seed, first_row, count, device)
             return cast(Sampler, model).sample(noise, on(condition)).cpu()
-        case DrawLatents(seed, first_row, count):
-            return cast(Latent, model).draw(Noise.of_rows(seed, first_row, count, device)).cpu()
+        case DrawLatents(seed, first_row, count, condition):
+            noise = Noise.of_rows(seed, first_row, count, device)
+            return cast(Latent, model).draw(noise, on(condition)).cpu()
         case Decode(z, condition):
             return cast(Latent, model).decode(z.to(device), on(condition)).cpu()
         case Encode(x, condition):

@@ -203,11 +203,6 @@ class DBM(
     # Codes: the hidden layer next to the pixels, which alone they depend on
 
     @property
-    def has_latents(self) -> bool:
-        """A draw of hidden units depends on the class, which decoding them does not."""
-        return not self.condition_schema.attributes
-
-    @property
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         return (LatentSpace(name="hidden", shape=(self.config.hidden[0],), prior="fitted"),)
 

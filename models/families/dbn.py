@@ -239,11 +239,6 @@ class DBN(
     # Codes: states of the memory's features
 
     @property
-    def has_latents(self) -> bool:
-        """A draw of features depends on the class, which decoding them does not."""
-        return not self.condition_schema.attributes
-
-    @property
     def latent_spaces(self) -> tuple[LatentSpace, ...]:
         return (LatentSpace(name="features", shape=(self.width,), prior="fitted"),)
 

@@ -194,7 +194,7 @@ class Diffusion(
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return self.run_chains(noise, condition)
 
-    def draw(self, noise: Noise) -> Tensor:
+    def draw(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return noise.normal(self.config.shape)
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:

@@ -67,7 +67,7 @@ class KMeans(Family[KMeansConfig], Sampler, Latent, Encoder, ClosedForm):
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return self.decode(self.draw(noise), condition)
 
-    def draw(self, noise: Noise) -> Tensor:
+    def draw(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return self._one_hot(draw_categories(self.proportions, noise.uniform()))
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:

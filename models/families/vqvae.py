@@ -143,7 +143,7 @@ class VQVAE(Family[VQVAEConfig], Sampler, Latent, Stepwise, Encoder, Staged, Gra
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return self.decode(self.draw(noise), condition)
 
-    def draw(self, noise: Noise) -> Tensor:
+    def draw(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         z: Tensor = self.codebook(self._grids(self.prior.sample(noise)))
         return z
 

@@ -54,7 +54,7 @@ class CodedLatent(Sampler, Latent, Encoder, Staged):
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return self.decode(self.draw(noise), condition)
 
-    def draw(self, noise: Noise) -> Tensor:
+    def draw(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         z: Tensor = self.prior.sample(noise)
         return z
 

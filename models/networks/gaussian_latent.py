@@ -25,5 +25,5 @@ class GaussianLatent(Sampler, Latent):
     def sample(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return self.decode(self.draw(noise), condition)
 
-    def draw(self, noise: Noise) -> Tensor:
+    def draw(self, noise: Noise, condition: Condition | None = None) -> Tensor:
         return noise.normal((self.latent_width,))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.capabilities import Condition, Inpainter, Latent, Sampler, Stepwise
 from models.errors import InvalidInput
-from models.family import Family, FamilyConfig
+from models.family import ConditionalConfig, Family, FamilyConfig
 from models.networks.pixel_units import PixelUnits
 from models.noise import Noise
 from models.steps import Chains
@@ -107,9 +107,12 @@ class GibbsFamily(Family[Config], Sampler, Latent, Stepwise, Inpainter):
         shown = self.shown(self.hidden_states(chains))
         return torch.where(chains.tensors["known"], chains.tensors["given"], shown)
 
-    def draw(self, noise: Noise) -> Tensor:
-        """Hidden states, 0 or 1, at the end of a chain."""
-        return self.hidden_states(self.ended(self.begin(noise)))
+    def draw(self, noise: Noise, condition: Condition | None = None) -> Tensor:
+        """Hidden states, 0 or 1, at the end of a chain, of which a class is clamped."""
+        schema = self.config.condition if isinstance(self.config, ConditionalConfig) else None
+        if condition is None and schema is not None and schema.attributes:
+            condition = torch.tensor([schema.encode({})], device=noise.device).repeat(len(noise), 1)
+        return self.hidden_states(self.ended(self.begin(noise, condition)))
 
     def decode(self, z: Tensor, condition: Condition | None = None) -> Tensor:
         self.check_condition(condition)

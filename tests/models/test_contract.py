@@ -112,7 +112,7 @@ def test_row_k_of_eight_is_row_k_alone(trained, seed, first):
 def test_sampling_is_decoding_a_draw_from_the_prior(trained):
     model = trained.model
     condition = trained.condition(ROWS)
-    z = model.draw(Noise.of_rows(7, count=ROWS))
+    z = model.draw(Noise.of_rows(7, count=ROWS), condition)
     assert z.shape == (ROWS, *model.latent_spaces[0].shape)
     sampled = model.sample(Noise.of_rows(7, count=ROWS), condition)
     assert torch.equal(model.decode(z, condition), sampled)

@@ -92,12 +92,14 @@ def interpolation(
     if not isinstance(model, Latent) or not offers(model, Latent):
         return None
     space = model.latent_spaces[0]
-    ends = model.draw(Noise.of_rows(seed, 0, 2 * STRIPS)).flatten(1)
+    of_strips = None if conditions is None else conditions[:STRIPS]
+    of_ends = None if of_strips is None else of_strips.repeat_interleave(2, dim=0)
+    ends = model.draw(Noise.of_rows(seed, 0, 2 * STRIPS), of_ends).flatten(1)
     method = "slerp" if space.prior == "standard_normal" else "lerp"
     z = torch.cat(
         [latent_path(ends[2 * k : 2 * k + 2], COLUMNS, method) for k in range(STRIPS)]
     ).reshape(-1, *space.shape)
-    y = None if conditions is None else conditions[:STRIPS].repeat_interleave(COLUMNS, dim=0)
+    y = None if of_strips is None else of_strips.repeat_interleave(COLUMNS, dim=0)
     began = time.process_time()
     drawn = model.decode(z, y)
     return drawn, (time.process_time() - began) / len(z)
