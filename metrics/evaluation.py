@@ -8,7 +8,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from metrics.evidence import Evidence
-from metrics.gathering import Asked, Gatherer, Sizes
+from metrics.gathering import Asked, Gatherer
 from metrics.metric import Metric
 from metrics.registry import all_metrics, metric
 from metrics.results import Evaluation, EvaluatorUsed, MetricResult
@@ -42,20 +42,20 @@ def refusals(metrics: Sequence[Metric], gatherer: Gatherer) -> dict[str, str]:
 
 def evaluating(
     name: str,
-    subject: Bundle,
-    evaluator: Bundle | None,
     metrics: Sequence[Metric],
-    sizes: Sizes,
+    gatherer: Gatherer,
     done: Mapping[str, MetricResult] | None = None,
 ) -> Evaluating:
     """Every metric that can be had of a bundle.
 
     Args:
         name: what the bundle is called.
+        gatherer: of that bundle, not of given pictures.
         done: results of an evaluation that was cut off, which are not measured again.
     """
     began = time.perf_counter()
-    gatherer = Gatherer(subject, evaluator, sizes)
+    subject, evaluator, sizes = gatherer.subject, gatherer.evaluator, gatherer.sizes
+    assert subject is not None
     refused = refusals(metrics, gatherer)
     results = dict(done or {})
     for each in metrics:

@@ -151,10 +151,10 @@ class Gatherer:
             given = self.evidence.samples
             return self.sizes.n if given is None else len(given)
         if need.startswith("training"):
-            return len(self._rows("training"))
+            return self._count("training")
         if need in SEEN and self.evidence.real is not None:
             return len(self.evidence.real)
-        count = len(self._rows("real"))
+        count = self._count("real")
         return 2 * self._searched(count) if need == "reconstructions" else count
 
     def gather(self, need: Need) -> Gathering:
@@ -198,8 +198,8 @@ class Gatherer:
         parts: dict[Need, Part] = {"real_attributes": "real", "training_attributes": "training"}
         if need in parts and self._attributes(parts[need]) is None:
             return "the bundle's reference rows have no attributes"
-        if need in ("real", "training", "codes", "likelihood") and not len(
-            self._rows("training" if need == "training" else "real")
+        if need in ("real", "training", "codes", "likelihood") and not self._count(
+            "training" if need == "training" else "real"
         ):
             return "the bundle has no such reference rows"
         return None
@@ -396,6 +396,9 @@ class Gatherer:
             return name, np.arange(len(rows))
         return name, self._generator("reference").permutation(len(rows))[: self.sizes.n]
 
+    def _count(self, part: Part) -> int:
+        return len(self._order(part)[1])
+
     def _rows(self, part: Part) -> np.ndarray[Any, Any]:
         name, order = self._order(part)
         found: np.ndarray[Any, Any] = getattr(self._reference_rows(), name)[order]
@@ -413,7 +416,7 @@ class Gatherer:
             return None
         columns = self._attributes(part)
         if columns is None:
-            return torch.tensor([schema.encode({})]).repeat(len(self._rows(part)), 1)
+            return torch.tensor([schema.encode({})]).repeat(self._count(part), 1)
         return torch.from_numpy(schema.encode_columns(columns.numpy()))
 
     def _conditions(self, count: int) -> Tensor | None:

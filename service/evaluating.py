@@ -72,10 +72,7 @@ def _begin(
     """The evaluation, and how many rows it will ask about."""
     gatherer = Gatherer(subject, evaluator, sizes)
     left = [each for each in metrics if each.name not in done]
-    return (
-        evaluating(name, subject, evaluator, metrics, sizes, done),
-        rows_in_all(left, gatherer),
-    )
+    return evaluating(name, metrics, gatherer, done), rows_in_all(left, gatherer)
 
 
 def rows_in_all(metrics: list[Metric], gatherer: Gatherer) -> int:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 
 from metrics.evaluation import evaluating
-from metrics.gathering import Asked, Sizes
+from metrics.gathering import Asked, Gatherer
 from metrics.metric import Metric
 from metrics.questions import (
     Decode,
@@ -39,20 +39,21 @@ from models.noise import Noise
 
 def judge(
     name: str,
-    subject: Bundle,
-    evaluator: Bundle | None,
     metrics: Sequence[Metric],
-    sizes: Sizes,
+    gatherer: Gatherer,
     tell: Callable[[Asked | MetricResult], None] | None = None,
     done: Mapping[str, MetricResult] | None = None,
 ) -> Evaluation:
     """Every metric of the list that can be had of a bundle.
 
     Args:
+        gatherer: of that bundle; see `evaluating`.
         tell: is shown each question before it is answered, and each result.
         done: results that are not measured again.
     """
-    steps = evaluating(name, subject, evaluator, metrics, sizes, done)
+    steps = evaluating(name, metrics, gatherer, done)
+    subject = gatherer.subject
+    assert subject is not None
     answer: Any = None
     while True:
         try:
@@ -61,7 +62,11 @@ def judge(
             return cast(Evaluation, end.value)
         if tell is not None:
             tell(step)
-        answer = answered(step.question, subject, evaluator) if isinstance(step, Asked) else None
+        answer = (
+            answered(step.question, subject, gatherer.evaluator)
+            if isinstance(step, Asked)
+            else None
+        )
 
 
 @torch.no_grad()

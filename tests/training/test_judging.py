@@ -54,7 +54,9 @@ def test_what_a_model_does_not_lack_is_had_of_it(name, tmp_path):
         evidence.update(vars(found))
         return Measured(1.0)
 
-    result = judge(name, subject, None, [probe(tuple(can), keep)], Sizes(n=3), asked.append)
+    result = judge(
+        name, [probe(tuple(can), keep)], Gatherer(subject, None, Sizes(n=3)), asked.append
+    )
     assert not result.refused
     questions = [each for each in asked if isinstance(each, Asked)]
     assert sum(each.rows for each in questions) == gatherer.workload(can)
@@ -73,7 +75,7 @@ def test_samples_are_those_that_the_service_would_serve(bundle):
     wanted = probe(
         ("samples", "sample_attributes"), lambda e: (seen.update(vars(e)), Measured(0.0))[1]
     )
-    judge("a", subject, None, [wanted], Sizes(n=6, seed=5))
+    judge("a", [wanted], Gatherer(subject, None, Sizes(n=6, seed=5)))
     levels = seen["samples"] * 255
     assert torch.equal(levels, levels.round())
     assert seen["sample_attributes"].shape == (6, SCHEMA.width)
@@ -83,7 +85,9 @@ def test_samples_are_those_that_the_service_would_serve(bundle):
 
 def test_rows_are_asked_for_in_parts_and_in_their_order(bundle):
     subject = bundle()
-    steps = evaluating("a", subject, None, [probe(("samples",))], Sizes(n=2 * ROWS_AT_ONCE + 1))
+    steps = evaluating(
+        "a", [probe(("samples",))], Gatherer(subject, None, Sizes(n=2 * ROWS_AT_ONCE + 1))
+    )
     first, count, answer = 0, 0, None
     while isinstance(step := steps.send(answer), Asked):
         assert isinstance(step.question, Draw)
@@ -96,10 +100,10 @@ def test_rows_are_asked_for_in_parts_and_in_their_order(bundle):
 def test_what_was_measured_before_is_not_measured_again(bundle):
     subject = bundle()
     metrics = [probe(("samples",), name="one"), probe(("likelihood",), name="two")]
-    once = judge("a", subject, None, metrics, Sizes(n=2))
+    once = judge("a", metrics, Gatherer(subject, None, Sizes(n=2)))
     asked = []
     done = {"two": once.results[1]}
-    again = judge("a", subject, None, metrics, Sizes(n=2), asked.append, done)
+    again = judge("a", metrics, Gatherer(subject, None, Sizes(n=2)), asked.append, done)
     assert again.results[1] is once.results[1]
     assert not any(isinstance(each.question, Score) for each in asked if isinstance(each, Asked))
 
@@ -112,7 +116,7 @@ def test_reasons_are_given_for_what_cannot_be_had(bundle):
         probe(("samples",), lambda e: Measured(float("nan")), name="not_finite"),
         probe(("samples",), smallest_n=10),
     ]
-    found = judge("a", subject, None, metrics, Sizes(n=2))
+    found = judge("a", metrics, Gatherer(subject, None, Sizes(n=2)))
     assert "does not encode" in found.refused["encoder"]
     assert "no evaluator was given" in found.refused["evaluator"]
     assert "not a finite number" in found.refused["not_finite"]
@@ -129,7 +133,7 @@ def test_the_real_rows_are_a_fair_draw_named_by_the_seed(bundle, tmp_path):
 
 def test_the_numbers_stand_in_the_bundle_which_computes_what_it_did(bundle):
     subject = bundle()
-    evaluation = judge("a", subject, None, [probe(("samples",))], Sizes(n=2))
+    evaluation = judge("a", [probe(("samples",))], Gatherer(subject, None, Sizes(n=2)))
     digest = annotate(subject.path, subject, evaluation)
     annotated = load_bundle(subject.path)
     assert annotated.digest == digest != subject.digest
@@ -150,7 +154,7 @@ def test_a_conditional_encoder_is_told_what_its_rows_have(bundle):
     subject = bundle("cvae")
     assert offers(subject.model, Conditional)
     assert offers(subject.model, Encoder)
-    steps = evaluating("a", subject, None, [probe(("codes",))], Sizes(n=3))
+    steps = evaluating("a", [probe(("codes",))], Gatherer(subject, None, Sizes(n=3)))
     asked = next(steps)
     assert isinstance(asked.question, Encode)
     assert asked.question.condition is not None

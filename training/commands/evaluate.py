@@ -82,7 +82,7 @@ def evaluate(
             else:
                 bars.console.print(_line(step))
 
-        evaluation = judge(bundle.name, subject, judged_by, wanted, sizes, show)
+        evaluation = judge(bundle.name, wanted, gatherer, show)
     if as_json:
         typer.echo(json.dumps(evaluation.model_dump(mode="json"), indent=2))
     else:

@@ -55,7 +55,7 @@ def measure(
         pictures, distances, decoding = draw_sheets(subject, rows, samples, sizes.seed, sheets)
         n = _affordable(sizes.n, sampling, scoring, decoding, limit)
         asked = Sizes(n, sizes.seed, sizes.reference, sizes.effort)
-        evaluation = judge(name, subject, evaluator, metrics, asked, tell, done)
+        evaluation = judge(name, metrics, Gatherer(subject, evaluator, asked), tell, done)
     description = subject.description
     return Record(
         name=name,
