@@ -7,7 +7,6 @@ TensorFlow's graph of 2015-12-05. The end of its name is how its SHA-256 begins.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from models.errors import InvalidInput
 from models.families.inception import Inception, InceptionConfig
+from training.given_bundle import Origin, digest_of
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 SHA256_BEGINS = "6726825d"
@@ -25,8 +25,8 @@ CONFIG = InceptionConfig(shape=(3, 299, 299))
 
 def read_inception(
     path: Path, any_weights: bool = False, config: InceptionConfig = CONFIG
-) -> tuple[Inception, str]:
-    """The network with the file's weights, in evaluation mode, and the file's SHA-256.
+) -> tuple[Inception, Origin]:
+    """The network with the file's weights, in evaluation mode, and where they come from.
 
     Args:
         any_weights: whether a file of another SHA-256 will do.
@@ -34,7 +34,7 @@ def read_inception(
         InvalidInput: there is no such file, it is another than the published one, or it has not
             the tensors of this network.
     """
-    digest = _digest(path)
+    digest = digest_of(path)
     if not digest.startswith(SHA256_BEGINS) and not any_weights:
         raise InvalidInput(
             f"{path}: its SHA-256 begins with {digest[:8]}, that of {FILE} with {SHA256_BEGINS}: "
@@ -61,7 +61,18 @@ def read_inception(
             )
         state[ours] = found[name].float().contiguous()
     model.load_state_dict(state, assign=True)
-    return model.eval().requires_grad_(False), digest
+    origin = Origin(
+        name="inception",
+        file=path.name,
+        sha256=digest,
+        data="ImageNet (ILSVRC 2012)",
+        trained="Trained by Google on ImageNet (ILSVRC 2012); weights of TensorFlow's graph of "
+        "2015-12-05.",
+        use="To compare sets of pictures by its 2,048 features (Fréchet and kernel distances, "
+        "precision and recall) and by its 1,008 classes (Inception score). It knows ImageNet's "
+        "photographs; of digits or drawings its features say little.",
+    )
+    return model.eval().requires_grad_(False), origin
 
 
 def published_name(ours: str) -> str:
@@ -87,14 +98,6 @@ def published_name(ours: str) -> str:
         number = "".join(steps).removeprefix("step_") if name != "branch_pool" else ""
         names.append(f"{name}_{number}" if number else name)
     return ".".join([*names, ("conv", "bn")[int(layer)], kind])
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read ({error.strerror})", "weights") from error
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

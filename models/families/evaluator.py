@@ -26,6 +26,7 @@ from models.errors import InvalidInput, NotSupported, WrongShape
 from models.family import Family, TaughtConfig
 from models.learning import Batch, Gradient, Losses
 from models.networks.attribute_scores import attribute_nats, predicted
+from models.networks.picture_input import resized
 from models.noise import Noise
 
 SMALLEST_SIDE = 8  # pixels; enlarged from fewer, a picture is all blur
@@ -130,4 +131,4 @@ class ConvolutionalEvaluator(Family[EvaluatorConfig], Evaluator, AttributeClassi
             return x
         if x.shape[2] % own[1] == 0:
             return F.avg_pool2d(x, x.shape[2] // own[1])
-        return F.interpolate(x, size=own[1:], mode="bicubic", antialias=True).clamp(0, 1)
+        return resized(x, (own[1], own[2]))

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from typing import Annotated, Self, TypeAlias
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
@@ -28,6 +27,7 @@ from models.conditions import ConditionSchema
 from models.errors import WrongShape
 from models.family import Family, FamilyConfig
 from models.learning import Given
+from models.networks.picture_input import resized
 
 # From how many channels come in to a part of the network, and how many go out of it.
 Part: TypeAlias = Callable[[int], tuple[nn.Module, int]]
@@ -84,10 +84,7 @@ class Inception(Family[InceptionConfig], Evaluator, Given):
         """Pictures in [0, 1] to the network's input, about -1 to 1: (B, 3, side, side)."""
         if not self.accepts(tuple(x.shape[1:])):
             raise WrongShape(f"expected pictures (1 or 3, height, width), got {tuple(x.shape[1:])}")
-        size = (self.config.side, self.config.side)
-        if x.shape[2:] != size:
-            # The cubic filter overshoots at edges; clean-fid cuts that off too.
-            x = F.interpolate(x, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+        x = resized(x, (self.config.side, self.config.side))
         return ((x * 255 - 128) / 128).expand(-1, 3, -1, -1)  # as the graph begins
 
 

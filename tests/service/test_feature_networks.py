@@ -10,7 +10,7 @@ from tests.service.conftest import running
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     directory = tmp_path_factory.mktemp("evaluators")
-    for family in ("evaluator", "inception"):
+    for family in ("evaluator", "inception", "timm"):
         bundles.save(bundles.build(family, bundles.PICTURE), directory / family)
     quick = {"comparison_seconds": 0.1, "log_level": "error"}
     settings = read_settings(bundles_dir=directory, device="cpu", threads=1, **quick)

@@ -4,10 +4,12 @@ import hashlib
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from models.bundle import load_bundle
 from models.errors import InvalidConfig, InvalidInput
+from models.networks.timm_library import timm_library
 from training.cli import app
 from training.diversity import evaluator_of
 from training.inception_weights import read_inception
@@ -113,8 +115,8 @@ def write_file(path, **changed):
 def test_the_published_file_has_a_place_for_each_tensor(tmp_path):
     numbers = write_file(tmp_path / "weights.pth")
     assert len(CONVOLUTIONS) == 94
-    model, sha256 = read_inception(tmp_path / "weights.pth", any_weights=True)
-    assert sha256 == hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
+    model, origin = read_inception(tmp_path / "weights.pth", any_weights=True)
+    assert origin.sha256 == hashlib.sha256((tmp_path / "weights.pth").read_bytes()).hexdigest()
     state = model.state_dict()
     taken = {float(each.flatten()[0]) for name, each in state.items() if "num_" not in name}
     assert taken == {value for name, value in numbers.items() if name != "fc.bias"}
@@ -170,6 +172,39 @@ def test_inception_is_not_learned(runs):
     recipe = Recipe.model_validate({"family": "inception", "data": {"name": "digits"}})
     with pytest.raises(InvalidConfig, match="inception is not learned"):
         runs.train(recipe, "inception")
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pth"])
+def test_a_file_of_timms_network_becomes_a_bundle(tmp_path, ending):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        network = timm_library().create_model("test_resnet.r160_in1k").eval()
+    file = tmp_path / f"weights.{ending}"
+    (save_file if ending == "safetensors" else torch.save)(network.state_dict(), file)
+    call = ["evaluator", "timm", "test_resnet.r160_in1k", str(file), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, call)
+    assert done.exit_code == 0, done.stderr
+    bundle = load_bundle(tmp_path / "out")
+    assert bundle.digest in done.stdout
+    assert bundle.description.capabilities == ("Evaluator",)
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in bundle.card
+    x = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    expected = network(2 * x - 1).softmax(dim=1)
+    assert torch.allclose(bundle.model.class_probabilities(x), expected, atol=1e-6)
+
+
+def test_a_file_of_another_network_is_refused(tmp_path):
+    save_file({"conv.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("no weights")
+    (tmp_path / "text.pth").write_text("no weights")
+    for name in ("other.safetensors", "text.safetensors", "text.pth"):
+        call = ["evaluator", "timm", "test_resnet", str(tmp_path / name)]
+        refused = CliRunner().invoke(app, [*call, "--out", str(tmp_path / "out")])
+        assert refused.exit_code == 2
+        assert "not a file of weights of test_resnet" in refused.stderr
+    refused = CliRunner().invoke(app, ["evaluator", "timm", "test_resnet", str(tmp_path / "none")])
+    assert "cannot be read" in refused.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_evaluator_is_trained_and_tells_digits_of_other_sizes(runs):

@@ -33,15 +33,36 @@ def inception(
 
     Nothing is downloaded: the file must be there.
     """
-    from training.inception_bundle import save_inception
+    from training.given_bundle import save_given
     from training.inception_weights import SHA256_BEGINS, read_inception
 
-    model, sha256 = read_inception(weights, any_weights)
-    if not sha256.startswith(SHA256_BEGINS):
+    model, origin = read_inception(weights, any_weights)
+    if not origin.sha256.startswith(SHA256_BEGINS):
         typer.echo(
             "warning: these are not the published weights; what is measured by them compares with "
             "no published number",
             err=True,
         )
-    digest = save_inception(model, out, weights.name, sha256)
-    typer.echo(f"{out}  {digest}")
+    typer.echo(f"{out}  {save_given(model, out, origin)}")
+
+
+@app.command()
+def timm(
+    network: Annotated[
+        str, typer.Argument(help="As timm calls it, best with its weights: resnet18.a1_in1k.")
+    ],
+    weights: Annotated[Path, typer.Argument(help="A local file of its weights.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the bundle goes.  [default: bundles/NETWORK]")
+    ] = None,
+) -> None:
+    """Make a bundle of any picture network of timm (pip install 'latentd[timm]').
+
+    Nothing is downloaded: the file must be there.
+    """
+    from training.given_bundle import save_given
+    from training.timm_weights import read_timm
+
+    model, origin = read_timm(network, weights)
+    out = out or Path("bundles") / network
+    typer.echo(f"{out}  {save_given(model, out, origin)}")
