@@ -50,9 +50,9 @@ demo: .venv/installed $(STARTER_BUNDLES)
 	@PORT=$(PORT) HOST=$(HOST) sh deploy/try.sh
 	@exec $(BIN)/latentd serve --host $(HOST) --port $(PORT)
 
-# Two processes at once, about as long: the service's tests, which share one server, with those that
-# run the command line; and all others.
-PROGRAMS := tests/service service $(addprefix tests/training/test_,commands.py crash.py processes.py)
+# Two processes at once, about as long: the service's tests, which share one server, with those of
+# metrics and those that run the command line; and all others.
+PROGRAMS := tests/service service tests/metrics metrics $(addprefix tests/training/test_,commands.py crash.py processes.py)
 test: .venv/installed-dev
 	@$(BIN)/python -m pytest $(PROGRAMS) > .pytest-service.log 2>&1 & service=$$!; \
 	$(BIN)/python -m pytest $(addprefix --ignore=,$(PROGRAMS)); others=$$?; \
