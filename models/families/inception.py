@@ -19,32 +19,25 @@ from collections.abc import Callable
 from typing import Annotated, Self, TypeAlias
 
 import torch
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from models.capabilities import Evaluator
 from models.conditions import ConditionSchema
-from models.errors import WrongShape
-from models.family import Family, FamilyConfig
+from models.family import Family
 from models.learning import Given
-from models.networks.picture_input import resized
+from models.networks.picture_input import PictureConfig, is_picture, squared
 
 # From how many channels come in to a part of the network, and how many go out of it.
 Part: TypeAlias = Callable[[int], tuple[nn.Module, int]]
 
 
-class InceptionConfig(FamilyConfig):
+class InceptionConfig(PictureConfig):
     # Of the network's input, in pixels. The unpadded layers need 75.
     side: Annotated[int, Field(ge=75, le=1024)] = 299
     # Of each layer's channels, how large a part: less than all of them only in tests.
     width: Annotated[float, Field(gt=0, le=1)] = 1.0
     classes: PositiveInt = 1008
-
-    @model_validator(mode="after")
-    def _is_of_pictures(self) -> Self:
-        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
-            raise ValueError("needs pictures of 1 or 3 channels")
-        return self
 
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
@@ -66,7 +59,7 @@ class Inception(Family[InceptionConfig], Evaluator, Given):
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Pictures of any size, grey or coloured."""
-        return len(shape) == 3 and shape[0] in (1, 3)
+        return is_picture(shape)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
@@ -82,10 +75,7 @@ class Inception(Family[InceptionConfig], Evaluator, Given):
 
     def _prepared(self, x: Tensor) -> Tensor:
         """Pictures in [0, 1] to the network's input, about -1 to 1: (B, 3, side, side)."""
-        if not self.accepts(tuple(x.shape[1:])):
-            raise WrongShape(f"expected pictures (1 or 3, height, width), got {tuple(x.shape[1:])}")
-        x = resized(x, (self.config.side, self.config.side))
-        return ((x * 255 - 128) / 128).expand(-1, 3, -1, -1)  # as the graph begins
+        return (squared(x, self.config.side) * 255 - 128) / 128  # as the graph begins
 
 
 def convolution(

@@ -14,21 +14,21 @@ import difflib
 from typing import Any, Literal, Self, TypeAlias
 
 import torch
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from models.capabilities import Evaluator
 from models.conditions import ConditionSchema
-from models.errors import InvalidConfig, NotSupported, WrongShape
-from models.family import Family, FamilyConfig
+from models.errors import InvalidConfig, NotSupported
+from models.family import Family
 from models.learning import Given
-from models.networks.picture_input import resized
+from models.networks.picture_input import PictureConfig, is_picture, squared
 from models.networks.timm_library import timm_library
 
 OfChannels: TypeAlias = tuple[float, float, float]
 
 
-class TimmConfig(FamilyConfig):
+class TimmConfig(PictureConfig):
     """What the weights were trained with goes with them, and is not asked of timm again."""
 
     network: str  # as timm calls it, with or without the name of its weights: resnet18.a1_in1k
@@ -37,12 +37,6 @@ class TimmConfig(FamilyConfig):
     deviation: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.229, 0.224, 0.225)
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     classes: NonNegativeInt = 1000
-
-    @model_validator(mode="after")
-    def _is_of_pictures(self) -> Self:
-        if len(self.shape) != 3 or self.shape[0] not in (1, 3):
-            raise ValueError("needs pictures of 1 or 3 channels")
-        return self
 
     @classmethod
     def tiny(cls, shape: tuple[int, ...], condition: ConditionSchema) -> Self:
@@ -63,7 +57,7 @@ class Timm(Family[TimmConfig], Evaluator, Given):
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         """Pictures of any size, grey or coloured."""
-        return len(shape) == 3 and shape[0] in (1, 3)
+        return is_picture(shape)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
@@ -87,10 +81,8 @@ class Timm(Family[TimmConfig], Evaluator, Given):
 
     def _prepared(self, x: Tensor) -> Tensor:
         """Pictures in [0, 1] to the network's input: (B, 3, side, side)."""
-        if not self.accepts(tuple(x.shape[1:])):
-            raise WrongShape(f"expected pictures (1 or 3, height, width), got {tuple(x.shape[1:])}")
         config = self.config
-        x = resized(x, (config.side, config.side), config.interpolation).expand(-1, 3, -1, -1)
+        x = squared(x, config.side, config.interpolation)
         mean, deviation = (
             torch.tensor(each, device=x.device)[:, None, None]
             for each in (config.mean, config.deviation)
