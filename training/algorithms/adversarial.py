@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from models.learning import Adversarial, Batch, Losses, Passes
@@ -30,6 +31,8 @@ class AdversarialAlgorithm(Stepwise):
 
     def set_up(self, steps: int) -> None:
         self._steps = steps
+        # Convolutions of two players take a tenth to a third less time in this layout.
+        self.model.to(memory_format=torch.channels_last)
         self._generator, self._discriminator = self.model.players()
         rate = self.training.learning_rate
         # Each is set up in its own turn: so that over several processes each

@@ -133,6 +133,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Tensor]
         memories.setdefault(int(index), {})[name] = value
     content = optimizer.state_dict()
     optimizer.load_state_dict({**content, "state": memories})
+    # Laid out in memory as their parameters, as they were: steps compute alike, to the last bit.
+    for parameter, memory in optimizer.state.items():
+        for name, value in memory.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                memory[name] = torch.empty_like(parameter).copy_(value)
 
 
 def make_optimizer(
