@@ -126,11 +126,11 @@ def _sum_of_singular_values(product: Tensor, allowed: float) -> Tensor:
     """From the eigenvalues s^2 of P^T P, which take half the time, where they tell enough: rounding
     moves each by about eps s_max^2, and so each s by eps s_max^2 / (2 s)."""
     squares = torch.linalg.eigvalsh(product.T @ product)
-    values = squares.clamp(min=0).sqrt()
+    values: Tensor = squares.clamp(min=0).sqrt()
     moved = torch.finfo(product.dtype).eps * squares[-1] * (0.5 / values).sum()
-    if moved <= allowed:
-        return values.sum()
-    return torch.linalg.svdvals(product).sum()
+    if moved > allowed:
+        values = torch.linalg.svdvals(product)
+    return values.sum()
 
 
 def _measure(evidence: Evidence) -> Measured:

@@ -11,7 +11,13 @@ import torch.nn.functional as F
 from models.errors import InvalidPicture, NotSupported
 from models.learning import Batch
 from models.networks import pairwise
-from models.networks.annealing import annealed, annealed_back, ladder, log_odds
+from models.networks.annealing import (
+    annealed,
+    annealed_back,
+    ladder,
+    log_odds,
+    reverse_annealed,
+)
 from models.networks.bipartite import Bipartite
 from models.networks.cheap_likelihoods import (
     conservative_log_likelihood,
@@ -121,6 +127,19 @@ def test_annealing_brackets_log_z_within_its_errors():
     above = annealed_back(machine, base, ladder(300), first, seed=0, burn_in=100)
     assert abs(above.value - exact) <= 4 * above.standard_error
     assert 0 < above.standard_error < 0.2
+
+
+def test_reverse_annealing_gives_the_law_that_annealing_ends_in():
+    machine, base = bernoulli(5, 4), log_odds(torch.full((5,), 0.4))
+    v = states(5).float()
+    exact = -machine.free_energy(v) - machine.log_partition()
+    quick = reverse_annealed(machine, base, ladder(4), v, chains=5000, seed=0)
+    assert quick.exp().sum().item() == pytest.approx(1, abs=0.05), "a law, however few machines"
+    slow = reverse_annealed(machine, base, ladder(1000), v, chains=50, seed=0)
+    assert (slow - exact).abs().max() < 0.1, "and the machine's own where they are many"
+    rows = v.repeat(50, 1)
+    single = reverse_annealed(machine, base, ladder(4), rows, chains=1, seed=1).reshape(50, -1)
+    assert (exact.exp() * (single.mean(dim=0) - exact)).sum() < -0.05, "few chains err downward"
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "softmax", "replicated"])
