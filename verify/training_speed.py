@@ -90,6 +90,7 @@ def ours_seconds(recipe: Recipe, data: Any, model: Any) -> NDArray[np.float64]:
 def plain_seconds(recipe: Recipe, data: Any, model: Any) -> NDArray[np.float64]:
     """What one would write for these two networks."""
     settings = recipe.training
+    model.to(memory_format=torch.contiguous_format)  # as PyTorch makes it
     generator, critic = model.players()
     model.train()
     rate = settings.learning_rate
