@@ -344,7 +344,7 @@ class DBN(
     def _greedy_stages(self) -> Iterator[Stage]:
         """Each layer, and what the bound is with it."""
         for index, stage in enumerate(layer_stages(self.learners, self.pixels, self._seen)):
-            yield stage
+            yield stage if index == 0 else replace(stage, learner=HigherLayer(self, index))
             yield Stage(f"bound_{index + 1}", Bound(self, index))
 
     def _last_stages(self) -> Iterator[Stage]:
@@ -377,6 +377,33 @@ class DBN(
             "log_partition_standard_error": (error, "of that, the mean over the classes"),
             "log_partition_from_above": (above, "the same by annealing back"),
         }
+
+
+class HigherLayer(nn.Module, Contrastive):
+    """The learner of a layer above others. Where it has units enough it begins as the one below
+    turned around, whose hidden units' law is then that of its visible ones: the bound begins at the
+    likelihood without this layer, and what is learned can raise it (Hinton, Osindero & Teh, 2006,
+    section 4). Otherwise it begins at random, and the bound may fall."""
+
+    def __init__(self, model: DBN, index: int) -> None:
+        super().__init__()
+        self.learner = model.learners[index]
+        # In a tuple, so that what is below is no part of what learns.
+        self._below = (model.machines[index - 1],)
+
+    @torch.no_grad()
+    def prepare(self, passes: Passes) -> None:
+        self.learner.prepare(passes)
+        (below,) = self._below
+        is_binary = not isinstance(below.visible, GaussianUnits)
+        if is_binary and self.learner.machine.hidden_count >= below.visible.count:
+            self.learner.mirror(below)
+
+    def estimate(self, batch: Batch, noise: Noise, progress: float) -> Losses:
+        return self.learner.estimate(batch, noise, progress)
+
+    def constrain(self) -> None:
+        self.learner.constrain()
 
 
 class WakeSleep(nn.Module, Contrastive):

@@ -100,6 +100,17 @@ class RBMLearner(nn.Module, Contrastive):
         self.negative.begin(first[:DATA_ROWS], machine.visible.bias)
 
     @torch.no_grad()
+    def mirror(self, below: Bipartite) -> None:
+        """Begin, once prepared, as the machine below turned around: visible units (but for those of
+        classes, which come last) as its hidden ones, the first hidden units as its visible ones."""
+        machine, features, shared = self.machine, len(below.bias), below.visible.count
+        machine.weight[:features, :shared] = below.weight.T
+        machine.visible.bias[:features] = below.bias
+        machine.bias[:shared] = below.visible.bias
+        if self.config.centred:
+            self.hidden_offset.copy_(machine.hidden_mean(self.data_mean[None])[0])
+
+    @torch.no_grad()
     def estimate(self, batch: Batch, noise: Noise, progress: float) -> Losses:
         v = batch.x
         if self.draws:

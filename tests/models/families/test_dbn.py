@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from models import registry
 from models.conditions import ConditionSchema
@@ -52,6 +53,18 @@ def exact_nats(model, y=None):
         log_p = (log_p[:, None] + log_given).logsumexp(dim=0)
         states = below
     return log_p
+
+
+def test_a_second_layer_begins_with_the_likelihood_of_the_first_alone():
+    model, x = network((4, 7), wake_sleep=False, start_deviation=1e-6), pictures()
+    alone = model.machines[0]
+    expected = -alone.free_energy(x.flatten(1)) - alone.log_partition()
+    (second,) = [stage for stage in stages_of(model) if stage.name == "layer_2"]
+    nn.init.normal_(model.machines[1].weight, 0.0, 1e-6)
+    second.learner.prepare(lambda: [second.view(Batch(x))])
+    finish(model, [Batch(x)])
+    found = model.log_prob(x, Noise.of_rows(0, count=len(x)))
+    assert torch.allclose(found.nats.double(), expected.double(), atol=1e-4), "whatever is inferred"
 
 
 @pytest.mark.parametrize("hidden", [(4, 3), (4, 3, 5)])
