@@ -136,7 +136,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Tensor]
     # Laid out in memory as their parameters, as they were: steps compute alike, to the last bit.
     for parameter, memory in optimizer.state.items():
         for name, value in memory.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
+            if isinstance(value, Tensor) and value.dim() and value.shape == parameter.shape:
                 memory[name] = torch.empty_like(parameter).copy_(value)
 
 
