@@ -9,8 +9,9 @@ where a side has at most 20 units, else by annealed importance sampling. Forward
 the mean, so that likelihoods come out too high; backward (from states of the machine), too large,
 so that they come out too low. The truth lies between as far as chains reach all modes. Of `dbn` and
 `dbm` the numerator is a variational bound, with `--effort` importance samples. Reverse annealing
-(RAISE), of an `rbm` without exact log Z, is told as how far it is below "forward" on as many test
-pictures, drawn evenly: two estimates of the same, which err to different sides.
+(RAISE), of an `rbm` without exact log Z, is told as how far it is below "forward" on
+`--reverse-rows` test pictures, taken evenly: two estimates of the same, which err to different
+sides.
 
 Nats are means over test pictures; +- is the standard error of that mean.
 """

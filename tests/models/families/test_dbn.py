@@ -56,11 +56,13 @@ def exact_nats(model, y=None):
 
 
 def test_a_second_layer_begins_with_the_likelihood_of_the_first_alone():
-    model, x = network((4, 7), wake_sleep=False, start_deviation=1e-6), pictures()
+    model, x = network((4, 7), wake_sleep=False), pictures()
     alone = model.machines[0]
     expected = -alone.free_energy(x.flatten(1)) - alone.log_partition()
     (second,) = [stage for stage in stages_of(model) if stage.name == "layer_2"]
-    nn.init.normal_(model.machines[1].weight, 0.0, 1e-6)
+    nn.init.normal_(
+        model.machines[1].weight, 0.0, 1e-6
+    )  # as before learning: units too many say nothing
     second.learner.prepare(lambda: [second.view(Batch(x))])
     finish(model, [Batch(x)])
     found = model.log_prob(x, Noise.of_rows(0, count=len(x)))
