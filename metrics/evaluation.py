@@ -40,6 +40,13 @@ def refusals(metrics: Sequence[Metric], gatherer: Gatherer) -> dict[str, str]:
     return found
 
 
+def rows_asked(metrics: Sequence[Metric], gatherer: Gatherer) -> int:
+    """How many rows models are asked about for those of the metrics that can be had."""
+    refused = refusals(metrics, gatherer)
+    needs = [need for each in metrics if each.name not in refused for need in each.needs]
+    return gatherer.workload(needs)
+
+
 def evaluating(
     name: str,
     metrics: Sequence[Metric],

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class LatentdError(Exception):
     """Base of every error this project raises on purpose."""
+
+    def __reduce__(self) -> Any:
+        """They pass between processes, also those whose constructors take other arguments."""
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class InvalidInput(LatentdError):
@@ -60,6 +65,13 @@ class BundleCorrupt(BundleError):
     def __init__(self, file: str, reason: str) -> None:
         super().__init__(f"{file}: {reason}")
         self.file = file
+
+
+def _again(kind: type[LatentdError], args: tuple[Any, ...], values: dict[str, Any]) -> LatentdError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(values)
+    return error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

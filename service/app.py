@@ -37,6 +37,7 @@ from service.job_desk import JobDesk
 from service.job_runner import JobRunner
 from service.job_store import JobStore
 from service.logs import make_log
+from service.metrics_process import MetricsProcess
 from service.middleware.body_limit import BodyLimitMiddleware
 from service.middleware.context import ContextMiddleware
 from service.middleware.head import HeadMiddleware
@@ -161,7 +162,7 @@ def _build(
         catalog,
         Galleries(settings.galleries_dir, settings.limits),
         desk,
-        JobRunner(desk, catalog, engine, Arithmetic("latentd-jobs-metrics"), telemetry, log),
+        JobRunner(desk, catalog, engine, MetricsProcess(), telemetry, log),
         Arithmetic("latentd-metrics"),
         siblings,
         engine,

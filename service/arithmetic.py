@@ -1,4 +1,4 @@
-"""A thread for what is long and no model's work: the arithmetic of metrics.
+"""A thread for what is long and no model's work: a metric that a caller waits for.
 
 Not the event loop's, which answers; not the engine's, which computes for those who wait. It takes
 one core: torch's kernels would otherwise spread over all of them, and numbers would depend on how

@@ -45,7 +45,7 @@ from service.work import Chained, Outputs, Rows, Work
 Key: TypeAlias = tuple[str, Work, bool]
 
 MANY_ROWS = 32  # of an answer that is made in a coding thread of its own
-BACKGROUND_SECONDS = 0.01  # of a step of background work, as far as there is a shape so small
+BACKGROUND_SECONDS = 0.003  # of a step of background work, as far as there is a shape so small
 
 
 class Engine:

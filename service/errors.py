@@ -72,6 +72,10 @@ class JobAbandoned(LatentdError):
     """The job was begun again and again, and got no further."""
 
 
+class MetricsProcessDied(LatentdError):
+    """The process that computes metrics has ended, by a signal or for want of memory."""
+
+
 class ModelChanged(LatentdError):
     """A model is not the version any more that a job is about."""
 

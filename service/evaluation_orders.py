@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from metrics.evaluation import chosen, refusals, wants_evaluator
+from metrics.evaluation import chosen, refusals, rows_asked, wants_evaluator
 from metrics.gathering import Gatherer, Sizes
 from metrics.metric import Metric
 from models.capabilities import Density
@@ -17,7 +17,6 @@ from service.calls import drawn_seed
 from service.catalog import Catalog
 from service.entries import Entry
 from service.errors import ModelRefused
-from service.evaluating import rows_in_all
 from service.evaluators import bundle_of, chosen_evaluator, named_evaluator
 from service.fields import Count, Seed, Strict
 from service.job_records import Order
@@ -76,7 +75,7 @@ def ordered(body: EvaluationRequest, entry: Entry, catalog: Catalog, limits: Lim
         refused = refusals(metrics, gatherer)
         _check_refused(body, metrics, refused)
         can_be_had = [each for each in metrics if each.name not in refused]
-        rows = rows_in_all(can_be_had, gatherer)
+        rows = rows_asked(can_be_had, gatherer)
     except BundleError as error:
         raise ModelRefused("the bundle's files are not what they were; rescan") from error
     _check_effort(body, entry, can_be_had, sizes.n, limits)

@@ -9,7 +9,6 @@ from typing import Any
 
 from metrics.results import Evaluation, MetricResult
 from models.errors import LatentdError
-from service.arithmetic import Arithmetic
 from service.catalog import Catalog, Served
 from service.engine import Engine
 from service.errors import (
@@ -17,12 +16,14 @@ from service.errors import (
     EngineStopped,
     EngineStuck,
     JobsUnavailable,
+    MetricsProcessDied,
     ModelChanged,
     ModelFailed,
 )
 from service.evaluating import evaluate
 from service.job_desk import JobDesk
 from service.job_records import JobRecord, Progress
+from service.metrics_process import MetricsProcess
 from service.telemetry import Telemetry
 from service.work import Outputs, Rows, Work
 
@@ -37,7 +38,7 @@ class NotOurs(Exception):
 class JobRunner:
     """
     Args:
-        arithmetic: a thread for the metrics themselves.
+        process: for the metrics themselves.
     """
 
     def __init__(
@@ -45,18 +46,18 @@ class JobRunner:
         desk: JobDesk,
         catalog: Catalog,
         engine: Engine,
-        arithmetic: Arithmetic,
+        process: MetricsProcess,
         telemetry: Telemetry,
         log: Any,
     ) -> None:
         self._desk, self._catalog, self._engine = desk, catalog, engine
-        self._arithmetic, self._telemetry, self._log = arithmetic, telemetry, log
+        self._process, self._telemetry, self._log = process, telemetry, log
         self._current: tuple[str, asyncio.Task[Evaluation]] | None = None
 
     async def live(self) -> None:
         """Work off what there is, for ever. When this is cancelled, what is under way is given
         back, so that another process goes on with it at once."""
-        self._arithmetic.start()
+        self._process.start()
         while True:
             try:
                 claimed = await self._claim()
@@ -70,8 +71,8 @@ class JobRunner:
             await self._desk.news(LOOK_SECONDS)
 
     def stop(self) -> None:
-        """Let go of the thread."""
-        self._arithmetic.stop()
+        """Let go of the process."""
+        self._process.stop()
 
     def drop(self, id: str) -> None:
         """A job was cancelled: stop it, where it is this one."""
@@ -114,7 +115,7 @@ class JobRunner:
         kept = await self._desk.ask(self._desk.store.results, job.id)
         done = {name: MetricResult.model_validate_json(text) for name, text in kept.items()}
         return await evaluate(
-            order, subject, evaluator, done, self._arithmetic, self._ask, running.tell, running.keep
+            order, subject, evaluator, done, self._process, self._ask, running.tell, running.keep
         )
 
     async def _ask(self, served: Served, work: Work, rows: Rows) -> Outputs:
@@ -143,8 +144,10 @@ class JobRunner:
         if work.cancelled() or isinstance(error, NotOurs):
             self._log.info("job.left", job=job.id)
             return
-        if isinstance(error, Draining | EngineStopped | EngineStuck | JobsUnavailable):
-            is_innocent = not isinstance(error, EngineStuck)
+        if isinstance(
+            error, Draining | EngineStopped | EngineStuck | JobsUnavailable | MetricsProcessDied
+        ):
+            is_innocent = not isinstance(error, EngineStuck | MetricsProcessDied)
             await ask(partial(store.give_back, job.id, holder, is_innocent=is_innocent))
             return
         if error is None:

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from metrics.metric import Measured, Metric
 from metrics.registry import all_metrics
 from metrics.results import Evaluation
+from service import metrics_process
 from service.job_answers import JobAnswer
 from service.settings import read_settings
-from tests.service import evaluated
+from tests.service import evaluated, held_metrics
 from tests.service.conftest import running
 from tests.service.test_errors import problem
 
@@ -49,31 +49,24 @@ def server(folder, tmp_path_factory):
         yield found
 
 
-class Held:
-    """A metric that waits until it is let go, and one that breaks."""
-
-    def __init__(self):
-        self.gate, self.began = threading.Event(), threading.Event()
-
-    def measure(self, evidence):
-        self.began.set()
-        assert self.gate.wait(30)
-        return Measured(1.0)
+@pytest.fixture(scope="module", autouse=True)
+def gate(tmp_path_factory):
+    """Metrics that are held there, in the process that measures."""
+    folder = tmp_path_factory.mktemp("gate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(held_metrics.FOLDER, str(folder))
+        patch.setattr(metrics_process, "WORKER", held_metrics.__name__)
+        yield held_metrics.Gate(folder)
 
 
 @pytest.fixture
-def held():
-    found, known = Held(), all_metrics()
-
-    def add(name, measure):
-        known[name] = Metric(name, "", "", "neither", None, None, 1, "", ("real",), measure)
-
-    add("held", found.measure)
-    add("broken", lambda evidence: 1 / 0)
-    yield found
-    found.gate.set()
-    for name in ("held", "broken"):
-        del known[name]
+def held(gate):
+    gate.close()
+    all_metrics().update(held_metrics.METRICS)
+    yield gate
+    gate.open()
+    for name in held_metrics.METRICS:
+        del all_metrics()[name]
 
 
 def order(server, model="vae", headers=None, **body):
@@ -189,7 +182,7 @@ def test_the_same_key_gives_the_same_job(server):
 def test_a_job_holds_nobody_up_and_is_cancelled_at_once(server, held):
     job = order(server, metrics=["held", "sharpness"], n=10).json()
     next_one = order(server, metrics=["sharpness"], n=10).json()
-    assert held.began.wait(30)
+    assert held.somebody_waits()
     assert server.post("vae", "sample", {"n": 2, "seed": 1}).status_code == 200
     path = f"/v1/jobs/{job['id']}"
     not_done = server.client.get(f"{path}/result")
@@ -201,7 +194,7 @@ def test_a_job_holds_nobody_up_and_is_cancelled_at_once(server, held):
         assert server.client.post(f"{path}/cancel").json()["state"] == "cancelled"
     found = problem(server.client.get(f"{path}/result"), 409)
     assert found["type"].endswith(":job-cancelled")
-    held.gate.set()
+    held.open()
     assert until_over(server, next_one["id"])["state"] == "done"
     over = server.client.post(f"/v1/jobs/{next_one['id']}/cancel")
     assert problem(over, 409)["type"].endswith(":job-over")
@@ -217,6 +210,19 @@ def test_a_job_that_breaks_says_so_without_saying_what_it_saw(server, held):
     assert "division" not in json.dumps(found)
 
 
+def test_a_job_that_ends_the_process_that_measures_is_given_up_and_others_go_on(
+    folder, tmp_path_factory, held
+):
+    with running(settings(folder, tmp_path_factory, job_attempts=2)) as server:
+        deadly = order(server, metrics=["sharpness", "deadly"], n=10).json()
+        next_one = order(server, metrics=["sharpness"], n=10).json()
+        failed = until_over(server, deadly["id"])
+        assert (failed["state"], failed["progress"]["metrics_done"]) == ("failed", ["sharpness"])
+        found = problem(server.client.get(deadly["links"]["result"]), 500)
+        assert found["type"].endswith(":job-abandoned")
+        assert until_over(server, next_one["id"])["state"] == "done"
+
+
 def events_of(text):
     blocks = [each for each in text.strip().split("\n\n") if not each.startswith(":")]
     pairs = (block.split("\n", 1) for block in blocks)
@@ -225,8 +231,8 @@ def events_of(text):
 
 def test_events_tell_of_progress_each_result_and_the_end(server, held):
     job = order(server, metrics=["sharpness", "held", "mean_squared_error"], n=120).json()
-    assert held.began.wait(30)
-    threading.Timer(0.2, held.gate.set).start()
+    assert held.somebody_waits()
+    threading.Timer(0.2, held.open).start()
     with server.client.stream("GET", job["links"]["events"]) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         events = events_of("".join(answer.iter_text()))
@@ -264,11 +270,11 @@ def test_a_job_holds_the_version_that_it_began_with_and_one_that_waits_tells_of_
     before = server.client.get("/v1/models/vae").json()["digest"]
     began = order(server, metrics=["held", "sharpness"], n=10).json()
     waits = order(server, metrics=["sharpness"], n=10).json()
-    assert held.began.wait(30)
+    assert held.somebody_waits()
     after = evaluated.save(folder / "vae", "vae", seed=7)
     assert server.client.post("/v1/models/rescan").json()["changed"] == ["vae"]
     server.client.post("/v1/models/vae/unload")
-    held.gate.set()
+    held.open()
     assert until_over(server, began["id"])["state"] == "done"
     assert server.client.get(began["links"]["result"]).json()["digest"] == before != after
     assert until_over(server, waits["id"])["state"] == "failed"
@@ -282,10 +288,10 @@ def test_what_is_under_way_when_the_service_stops_goes_on_in_the_next(
     known = settings(folder, tmp_path_factory)
     with running(known) as first:
         job = order(first, metrics=["sharpness", "held"], n=30, seed=5).json()
-        assert held.began.wait(30)
+        assert held.somebody_waits()
         events = first.client.build_request("GET", job["links"]["events"])
         answer = first.client.send(events, stream=True)
-        threading.Timer(0.3, held.gate.set).start()
+        threading.Timer(0.3, held.open).start()
         first.parts.engine.drain()
         assert "event: end" not in "".join(answer.iter_text())  # it ended, the job did not
         assert order(first, metrics=["sharpness"]).status_code == 503

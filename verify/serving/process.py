@@ -66,12 +66,12 @@ class Server:
         return sum(self.busy_seconds_of_each().values())
 
     def busy_seconds_of_each(self) -> dict[int, float]:
-        """CPU time by process."""
+        """CPU time by process, with that of its children that have ended."""
         found = {}
         for pid in self.tree():
-            # Behind the command's name, which may hold blanks; fields 14 and 15 of proc(5).
+            # Behind the command's name, which may hold blanks; fields 14 to 17 of proc(5).
             fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-            found[pid] = sum(int(field) for field in fields[11:13]) / os.sysconf("SC_CLK_TCK")
+            found[pid] = sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
         return found
 
     def tree(self) -> list[int]:
