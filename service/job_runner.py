@@ -174,7 +174,8 @@ class _Running:
 
     def __init__(self, desk: JobDesk, holder: str, job: JobRecord) -> None:
         self._desk, self._holder, self._job = desk, holder, job
-        self._progress = Progress()
+        # Until it is counted anew, what there was to do when it was last told.
+        self._progress = Progress(rows_in_all=job.progress.rows_in_all)
 
     def tell(self, progress: Progress) -> None:
         self._progress = progress

@@ -244,6 +244,7 @@ def test_events_tell_of_progress_each_result_and_the_end(server, held):
     assert events[-1][1]["state"] == "done"
     rows = [data["rows"] for name, data in events if name == "progress"]
     assert rows == sorted(rows)
+    assert all(data["rows_in_all"] >= 120 for name, data in events if name == "progress")
     # Whoever comes later is told the same results, and the end.
     late = events_of(server.client.get(job["links"]["events"]).text)
     assert [name for name, _ in late] == ["progress", "result", "result", "result", "end"]
