@@ -37,6 +37,7 @@ class MetricsProcess:
         self._waiter = Arithmetic("latentd-jobs-metrics")
         self._process: subprocess.Popen[bytes] | None = None
         self._line: Connection | None = None
+        self._is_killed = False  # it may take a moment to end
 
     def start(self) -> None:
         self._waiter.start()
@@ -88,12 +89,13 @@ class MetricsProcess:
     def _kill(self) -> None:
         process = self._process  # the waiting thread may let go of it meanwhile
         if process is not None:
+            self._is_killed = True
             process.kill()
 
     # From here on the code runs in the waiting thread.
 
     def _exchange(self, message: tuple[object, ...]) -> object:
-        if message[0] == "begin" and (self._process is None or self._process.poll() is not None):
+        if message[0] == "begin" and not self._is_alive():
             self._bury()
             self._spawn()
         try:
@@ -107,6 +109,9 @@ class MetricsProcess:
         if not is_answer:
             raise found
         return found
+
+    def _is_alive(self) -> bool:
+        return self._process is not None and not self._is_killed and self._process.poll() is None
 
     def _spawn(self) -> None:
         ours, its = socket.socketpair()
@@ -128,7 +133,7 @@ class MetricsProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        self._line = self._process = None
+        self._line, self._process, self._is_killed = None, None, False
 
 
 def _described(bundle: Bundle) -> tuple[object, ...]:
