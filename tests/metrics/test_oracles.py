@@ -1,10 +1,5 @@
-"""Metrics against numbers that others' implementations gave of the same arrays.
+"""Metrics against numbers that others' implementations gave of the same arrays."""
 
-`oracles/FAMILY-CASE.npz` holds the arrays, `.json` what the reference named in `source` found of
-them. A number passes within atol + rtol times its size.
-"""
-
-import json
 from pathlib import Path
 
 import numpy as np
@@ -32,21 +27,14 @@ from metrics.sliced_wasserstein import (
     laplacian_pyramid,
     sliced_distances,
 )
+from tests import oracles
 
-FOLDER = Path(__file__).parent / "oracles"
-CASES = sorted(path.stem for path in FOLDER.glob("*.json"))
+CASES = oracles.cases(Path(__file__).parent / "oracles")
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_it_is_what_the_reference_gives(name):
-    case = json.loads((FOLDER / f"{name}.json").read_text())
-    arrays = dict(np.load(FOLDER / f"{name}.npz"))
-    found = ANSWERS[case["family"]](arrays, case.get("parameters", {}))
-    wanted = {key: each for key, each in case["expected"].items() if key in found}
-    assert wanted
-    for key, each in wanted.items():
-        expected = np.asarray(each["value"], dtype=np.float64)
-        assert np.allclose(found[key], expected, rtol=each["rtol"], atol=each["atol"]), key
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_it_is_what_the_reference_gives(path):
+    oracles.check(path, ANSWERS)
 
 
 def of_inception(x, parameters):
