@@ -33,12 +33,13 @@ def rows_like(recipe: recipes.Recipe) -> DataSet:
         schema, shape = SCHEMA, (3, size, size)
     assert shape is not None
     count = 0 if schema is None else len(schema.attributes)
+    has_labels = schema is None and recipe.data.options.get("variant") != "static"
     split = Split(
         np.zeros((2, *shape), np.uint8 if len(shape) == 3 else np.float32),
-        None if schema else np.zeros(2, np.int64),
+        np.zeros(2, np.int64) if has_labels else None,
         np.zeros((2, count), np.float32) if schema else None,
     )
-    classes = None if schema else CLASSES
+    classes = CLASSES if has_labels else None
     return DataSet(recipe.data.name, split, split, split, classes, schema, "", "")
 
 
