@@ -217,8 +217,8 @@ verify-boltzmann: .venv/installed-dev
 		--out bundles/mnist-rbm-20-cd-$$k --data-root $(VERIFY_DATA) || exit; done
 	for k in 1 3; do $(BIN)/latentd train mnist-rbm --set model.gibbs_steps=$$k --resume \
 		--out bundles/mnist-rbm-cd-$$k --data-root $(VERIFY_DATA) || exit; done
-	$(BIN)/latentd train mnist-rbm --set 'model.negative="pcd"' --set model.gibbs_steps=1 --resume \
-		--out bundles/mnist-rbm-pcd --data-root $(VERIFY_DATA)
+	$(BIN)/latentd train mnist-rbm --set 'model.negative="pcd"' --set model.gibbs_steps=1 \
+		--set training.momentum=0.5 --resume --out bundles/mnist-rbm-pcd --data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.boltzmann $(call bundles_of,$(FEW) $(MANY) $(DEEP)) \
 		--data-root $(VERIFY_DATA)
 	$(BIN)/python -m verify.table $(call bundles_of,mnist-pretrained-autoencoder mnist-autoencoder) \
